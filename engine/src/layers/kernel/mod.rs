@@ -1,0 +1,222 @@
+//! The arithmetic under the layers: matrix products and vectorised loops on plain slices.
+//!
+//! Two precisions of matrix product exist. [`Precision::F32`] runs everywhere (crate `gemm`,
+//! AVX-512 or AVX2 or NEON chosen at run time). [`Precision::Bf16`] rounds both factors to
+//! bfloat16, accumulates in f32 and uses the matrix unit (Intel AMX) where there is one; a
+//! machine without it silently takes the f32 path, which is at least as exact.
+
+pub mod amx;
+pub mod simd;
+
+use gemm::Parallelism;
+
+/// How a matrix product rounds its factors; sums are always f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// Factors as they are.
+    #[default]
+    F32,
+    /// Factors rounded to bfloat16 (relative error 2^-9 each) where the machine has a matrix unit.
+    Bf16,
+}
+
+impl Precision {
+    /// The fastest precision this machine has: bfloat16 with a matrix unit, else f32.
+    #[must_use]
+    pub fn fastest() -> Self {
+        if amx::available() { Self::Bf16 } else { Self::F32 }
+    }
+}
+
+/// A borrowed matrix with arbitrary strides, in elements.
+#[derive(Clone, Copy)]
+pub struct Matrix<'a> {
+    /// The elements that the strides walk over.
+    pub data: &'a [f32],
+    /// Number of rows.
+    pub rows: usize,
+    /// Number of columns.
+    pub cols: usize,
+    /// Distance between rows.
+    pub row_stride: usize,
+    /// Distance between columns.
+    pub col_stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// A row-major matrix.
+    #[must_use]
+    pub fn row_major(data: &'a [f32], rows: usize, cols: usize) -> Self {
+        Self { data, rows, cols, row_stride: cols, col_stride: 1 }
+    }
+
+    /// The transpose, without moving anything.
+    #[must_use]
+    pub fn t(self) -> Self {
+        Self {
+            data: self.data,
+            rows: self.cols,
+            cols: self.rows,
+            row_stride: self.col_stride,
+            col_stride: self.row_stride,
+        }
+    }
+
+    /// Whether every element lies inside the slice.
+    fn fits(&self) -> bool {
+        self.rows == 0
+            || self.cols == 0
+            || (self.rows - 1) * self.row_stride + (self.cols - 1) * self.col_stride < self.data.len()
+    }
+}
+
+/// What is added to a product.
+#[derive(Clone, Copy)]
+pub enum Addend<'a> {
+    /// Nothing: the output is overwritten.
+    Nothing,
+    /// One value per column.
+    Bias(&'a [f32]),
+    /// What the output holds already.
+    Output,
+}
+
+/// `out = a b + addend`, `out` row-major `[a.rows, b.cols]`, on all threads of the current rayon pool.
+///
+/// # Panics
+/// When the sizes disagree: callers check shapes first.
+pub fn matmul(a: Matrix, b: Matrix, out: &mut [f32], addend: Addend, precision: Precision) {
+    assert_eq!(a.cols, b.rows, "matmul: inner sizes");
+    assert_eq!(out.len(), a.rows * b.cols, "matmul: output size");
+    assert!(a.fits() && b.fits(), "matmul: strides leave the slice");
+    if out.is_empty() {
+        return;
+    }
+    // Below this the packing costs more than the product.
+    let small = a.rows * a.cols * b.cols < 32 * 32 * 32;
+    if precision == Precision::Bf16 && !small && amx::available() {
+        amx::matmul(a, &amx::Packed::new(b), out, addend);
+        return;
+    }
+    let threads = if small { Parallelism::None } else { Parallelism::Rayon(0) };
+    matmul_f32(a, b, out, addend, threads);
+}
+
+/// [`matmul`] in f32 on the calling thread alone, for use inside parallel loops.
+///
+/// # Panics
+/// When the sizes disagree.
+pub fn matmul_serial(a: Matrix, b: Matrix, out: &mut [f32], addend: Addend) {
+    assert_eq!(a.cols, b.rows, "matmul: inner sizes");
+    assert_eq!(out.len(), a.rows * b.cols, "matmul: output size");
+    assert!(a.fits() && b.fits(), "matmul: strides leave the slice");
+    matmul_f32(a, b, out, addend, Parallelism::None);
+}
+
+fn matmul_f32(a: Matrix, b: Matrix, out: &mut [f32], addend: Addend, threads: Parallelism) {
+    let (m, k, n) = (a.rows, a.cols, b.cols);
+    if m == 0 || n == 0 {
+        return;
+    }
+    let accumulate = match addend {
+        Addend::Nothing => false,
+        Addend::Bias(bias) => {
+            assert_eq!(bias.len(), n, "matmul: bias size");
+            for row in out.chunks_exact_mut(n) {
+                row.copy_from_slice(bias);
+            }
+            true
+        }
+        Addend::Output => true,
+    };
+    // SAFETY: `fits` and the length of `out` were checked: every address that the strides
+    // reach lies inside its slice, and `out` overlaps neither factor (it is borrowed mutably).
+    #[allow(unsafe_code)]
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            out.as_mut_ptr(),
+            1,
+            n as isize,
+            accumulate,
+            a.data.as_ptr(),
+            a.col_stride as isize,
+            a.row_stride as isize,
+            b.data.as_ptr(),
+            b.col_stride as isize,
+            b.row_stride as isize,
+            1.0,
+            1.0,
+            false,
+            false,
+            false,
+            threads,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noise(n: usize, seed: u32) -> Vec<f32> {
+        let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
+        (0..n)
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 8) as f32 / 8_388_608.0 - 1.0
+            })
+            .collect()
+    }
+
+    fn reference(a: Matrix, b: Matrix) -> Vec<f64> {
+        let mut out = vec![0.0; a.rows * b.cols];
+        for i in 0..a.rows {
+            for j in 0..b.cols {
+                out[i * b.cols + j] = (0..a.cols)
+                    .map(|k| {
+                        f64::from(a.data[i * a.row_stride + k * a.col_stride])
+                            * f64::from(b.data[k * b.row_stride + j * b.col_stride])
+                    })
+                    .sum();
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn both_precisions_agree_with_f64_for_every_layout_and_ragged_sizes() {
+        for (m, k, n) in [(1, 1, 1), (5, 7, 3), (33, 65, 31), (64, 96, 128), (70, 257, 100)] {
+            let (x, y) = (noise(m * k, 1), noise(k * n, 2));
+            let bias = noise(n, 3);
+            for (ta, tb) in [(false, false), (true, false), (false, true), (true, true)] {
+                let a = if ta { Matrix::row_major(&x, k, m).t() } else { Matrix::row_major(&x, m, k) };
+                let b = if tb { Matrix::row_major(&y, n, k).t() } else { Matrix::row_major(&y, k, n) };
+                let want = reference(a, b);
+                for (precision, tolerance) in [(Precision::F32, 2e-6), (Precision::Bf16, 8e-3)] {
+                    let scale = (k as f64).sqrt();
+                    let mut out = vec![f32::NAN; m * n];
+                    matmul(a, b, &mut out, Addend::Nothing, precision);
+                    for (got, want) in out.iter().zip(&want) {
+                        assert!(
+                            (f64::from(*got) - want).abs() <= tolerance * scale,
+                            "{m}x{k}x{n} {got} {want}"
+                        );
+                    }
+                    matmul(a, b, &mut out, Addend::Bias(&bias), precision);
+                    for (i, (got, want)) in out.iter().zip(&want).enumerate() {
+                        let want = want + f64::from(bias[i % n]);
+                        assert!((f64::from(*got) - want).abs() <= tolerance * scale);
+                    }
+                    matmul(a, b, &mut out, Addend::Output, precision);
+                    for (i, (got, want)) in out.iter().zip(&want).enumerate() {
+                        let want = 2.0 * want + f64::from(bias[i % n]);
+                        assert!((f64::from(*got) - want).abs() <= 2.0 * tolerance * scale);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Model packs: everything needed to go from a prompt to a waveform.
+//!
+//! A pack is a folder with a [`Manifest`] (`pack.json`), a `tokenizer.json` and one safetensors file for each
+//! [`Part`]. The default pack is compiled into the program. Whatever comes from disk is distrusted: sizes are
+//! checked before anything is allocated, then the hash, then every tensor's type, shape and values.
+
+mod error;
+mod manifest;
+mod source;
+
+pub use crate::codec::{Codec, CodecConfig};
+pub use crate::vocoder::{Vocoder, VocoderConfig};
+pub use error::PackError;
+pub use manifest::{FORMAT, FileEntry, Files, Manifest, Part, Sampling};
+pub use source::sha256_hex;
+
+use crate::diffusion::transformer::Transformer;
+use crate::layers::kernel::Precision;
+use crate::text::TextEncoder;
+use crate::weights::{self, Weights};
+use candle_core::Device;
+use candle_nn::VarBuilder;
+use source::Source;
+use std::path::Path;
+
+/// Name of the manifest within a pack's folder.
+pub const MANIFEST_FILE: &str = "pack.json";
+
+/// A model pack whose manifest has been read and checked; its weights are read when asked for.
+#[derive(Debug, Clone)]
+pub struct Pack {
+    manifest: Manifest,
+    hash: String,
+    source: Source,
+}
+
+impl Pack {
+    /// The default pack, compiled into the program.
+    ///
+    /// # Errors
+    /// When the program was built with a broken default pack.
+    pub fn embedded() -> Result<Self, PackError> {
+        Self::from_source(Source::Embedded)
+    }
+
+    /// The pack in the folder `folder`.
+    ///
+    /// # Errors
+    /// When there is no `pack.json` in it, or it is not valid.
+    pub fn open(folder: &Path) -> Result<Self, PackError> {
+        Self::from_source(Source::Folder(folder.into()))
+    }
+
+    fn from_source(source: Source) -> Result<Self, PackError> {
+        let json = source.manifest()?;
+        Ok(Self { manifest: Manifest::parse(&json)?, hash: sha256_hex(&json), source })
+    }
+
+    /// What the pack is.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// SHA-256 of `pack.json`, lower-case hexadecimal. As that holds the hash of every other file, it
+    /// identifies the pack.
+    #[must_use]
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// Checks size, hash and kind of every file. Compiled-in files are checked here only: this program's tests
+    /// vouch for them.
+    ///
+    /// # Errors
+    /// The first file found wrong.
+    pub fn verify(&self) -> Result<&Self, PackError> {
+        for file in self.manifest.files.iter() {
+            let bytes = self.source.read(file)?;
+            source::check_hash(file, &bytes)?;
+        }
+        for part in Part::ALL {
+            self.weights(part)?;
+        }
+        Ok(self)
+    }
+
+    /// The weights of `part`.
+    ///
+    /// # Errors
+    /// When the file is missing, of another size, kind or hash than the manifest says, or not decodable.
+    pub fn weights(&self, part: Part) -> Result<Weights, PackError> {
+        let file = self.manifest.files.weights(part);
+        let bytes = self.source.read(file)?;
+        if bytes.is_empty() {
+            return Err(PackError::Untrained { file: file.name.clone(), part });
+        }
+        // Before the hash: "this is the codec's file" helps more than "this is not the file".
+        if let Ok(Some(found)) = weights::part_of(&file.name, &bytes)
+            && found != part.name()
+        {
+            return Err(PackError::WrongPart { file: file.name.clone(), expected: part, found });
+        }
+        if self.source.is_foreign() {
+            source::check_hash(file, &bytes)?;
+        }
+        Ok(Weights::decode(&file.name, &bytes)?)
+    }
+
+    /// Loads all parts onto `device`, on several threads.
+    ///
+    /// # Errors
+    /// As [`Self::weights`], and when tensors do not fit the architecture.
+    pub fn load(&self, device: &Device) -> Result<Model, PackError> {
+        let sound = || rayon::join(|| self.counted_codec(device), || self.counted_vocoder(device));
+        let (text, (transformer, (codec, vocoder))) = rayon::join(
+            || self.counted_text_encoder(device),
+            || rayon::join(|| self.counted_transformer(device), sound),
+        );
+        let (text, transformer, codec, vocoder) = (text?, transformer?, codec?, vocoder?);
+        Ok(Model {
+            parameters: text.1 + transformer.1 + codec.1 + vocoder.1,
+            text: text.0,
+            transformer: transformer.0,
+            codec: codec.0,
+            vocoder: vocoder.0,
+        })
+    }
+
+    /// Loads the tokenizer and the text encoder onto `device`.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn text_encoder(&self, device: &Device) -> Result<TextEncoder, PackError> {
+        Ok(self.counted_text_encoder(device)?.0)
+    }
+
+    /// Loads the denoising transformer onto `device`, for inference.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn transformer(&self, device: &Device) -> Result<Transformer, PackError> {
+        Ok(self.counted_transformer(device)?.0)
+    }
+
+    /// Loads the codec onto `device`.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn codec(&self, device: &Device) -> Result<Codec, PackError> {
+        Ok(self.counted_codec(device)?.0)
+    }
+
+    /// Loads the vocoder onto `device`.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn vocoder(&self, device: &Device) -> Result<Vocoder, PackError> {
+        Ok(self.counted_vocoder(device)?.0)
+    }
+
+    fn counted_text_encoder(&self, device: &Device) -> Result<(TextEncoder, u64), PackError> {
+        let file = &self.manifest.files.tokenizer;
+        let tokenizer = self.source.read(file)?;
+        if self.source.is_foreign() {
+            source::check_hash(file, &tokenizer)?;
+        }
+        let weights = self.weights(Part::Text)?;
+        let encoder = TextEncoder::new(&self.manifest.text, &tokenizer, weights.var_builder(device))
+            .map_err(|source| PackError::Text { file: self.manifest.files.text.name.clone(), source })?;
+        Ok((encoder, weights.parameters()))
+    }
+
+    fn counted_transformer(&self, device: &Device) -> Result<(Transformer, u64), PackError> {
+        self.build(Part::Transformer, device, |vs| {
+            Transformer::new(&self.manifest.transformer, Precision::fastest(), vs)?.tabulated()
+        })
+    }
+
+    fn counted_codec(&self, device: &Device) -> Result<(Codec, u64), PackError> {
+        self.build(Part::Codec, device, |vs| Codec::new(&self.manifest.codec, Precision::fastest(), vs))
+    }
+
+    fn counted_vocoder(&self, device: &Device) -> Result<(Vocoder, u64), PackError> {
+        self.build(Part::Vocoder, device, |vs| Vocoder::new(&self.manifest.vocoder, Precision::fastest(), vs))
+    }
+
+    /// Reads the weights of `part` and makes it of them; returns their number too.
+    fn build<T>(
+        &self,
+        part: Part,
+        device: &Device,
+        new: impl FnOnce(VarBuilder<'static>) -> candle_core::Result<T>,
+    ) -> Result<(T, u64), PackError> {
+        let weights = self.weights(part)?;
+        let built = new(weights.var_builder(device)).map_err(|source| PackError::Build {
+            file: self.manifest.files.weights(part).name.clone(),
+            part,
+            source,
+        })?;
+        Ok((built, weights.parameters()))
+    }
+}
+
+/// All parts of a pack, loaded.
+#[derive(Debug)]
+pub struct Model {
+    /// The text encoder, with its tokenizer.
+    pub text: TextEncoder,
+    /// The denoising transformer.
+    pub transformer: Transformer,
+    /// The spectrogram codec.
+    pub codec: Codec,
+    /// The vocoder.
+    pub vocoder: Vocoder,
+    /// Numbers in all weights.
+    pub parameters: u64,
+}
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

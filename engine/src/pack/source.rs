@@ -1,0 +1,138 @@
+//! Where a pack's bytes come from: the program itself, or a folder.
+
+use super::manifest::MAX_MANIFEST_BYTES;
+use super::{FileEntry, MANIFEST_FILE, PackError};
+use sha2::{Digest, Sha256};
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
+use std::path::{Path, PathBuf};
+
+macro_rules! default_pack {
+    ($($name:literal),+ $(,)?) => {
+        &[$(($name, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../assets/pack/", $name)))),+]
+    };
+}
+
+/// The files of the default pack.
+static EMBEDDED: &[(&str, &[u8])] = default_pack![
+    "pack.json",
+    "tokenizer.json",
+    "text.safetensors",
+    "transformer.safetensors",
+    "codec.safetensors",
+    "vocoder.safetensors",
+];
+
+/// Where a pack lives.
+#[derive(Debug, Clone)]
+pub(super) enum Source {
+    /// In the program's binary.
+    Embedded,
+    /// In a folder of the user's.
+    Folder(PathBuf),
+}
+
+impl Source {
+    /// Whether the bytes could have changed since the program was built.
+    pub(super) fn is_foreign(&self) -> bool {
+        matches!(self, Self::Folder(_))
+    }
+
+    /// The bytes of `pack.json`.
+    pub(super) fn manifest(&self) -> Result<Cow<'static, [u8]>, PackError> {
+        match self {
+            Self::Embedded => embedded(MANIFEST_FILE),
+            Self::Folder(folder) => {
+                let path = folder.join(MANIFEST_FILE);
+                let failed = |source| PackError::Io { file: MANIFEST_FILE.into(), source };
+                let size = match path.metadata() {
+                    Ok(metadata) => metadata.len(),
+                    Err(error) if is_absent(&error) => {
+                        return Err(PackError::NotAPack { folder: folder.clone() });
+                    }
+                    Err(error) => return Err(failed(error)),
+                };
+                if size > MAX_MANIFEST_BYTES {
+                    return Err(PackError::Manifest(format!(
+                        "it has {size} bytes, more than the {MAX_MANIFEST_BYTES} possible"
+                    )));
+                }
+                read_exactly(&path, size).map(Cow::Owned).map_err(failed)
+            }
+        }
+    }
+
+    /// The bytes of `file`, whose size (not hash) has been checked.
+    pub(super) fn read(&self, file: &FileEntry) -> Result<Cow<'static, [u8]>, PackError> {
+        let wrong_size = |found| PackError::Size { file: file.name.clone(), expected: file.bytes, found };
+        match self {
+            Self::Embedded => {
+                let bytes = embedded(&file.name)?;
+                if bytes.len() as u64 == file.bytes { Ok(bytes) } else { Err(wrong_size(bytes.len() as u64)) }
+            }
+            Self::Folder(folder) => {
+                // Plain names only: the manifest has been checked for that.
+                let path = folder.join(&file.name);
+                let failed = |source| PackError::Io { file: file.name.clone(), source };
+                let metadata = path.metadata().map_err(|error| {
+                    if is_absent(&error) {
+                        PackError::Missing { file: file.name.clone(), folder: folder.clone() }
+                    } else {
+                        failed(error)
+                    }
+                })?;
+                if metadata.len() != file.bytes {
+                    return Err(wrong_size(metadata.len()));
+                }
+                read_exactly(&path, file.bytes).map(Cow::Owned).map_err(failed)
+            }
+        }
+    }
+}
+
+fn embedded(name: &str) -> Result<Cow<'static, [u8]>, PackError> {
+    match EMBEDDED.iter().find(|(file, _)| *file == name) {
+        Some((_, bytes)) => Ok(Cow::Borrowed(*bytes)),
+        None => Err(PackError::Missing { file: name.into(), folder: "the program itself".into() }),
+    }
+}
+
+fn is_absent(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+/// Reads a regular file of `size` bytes; never more, should it grow meanwhile.
+fn read_exactly(path: &Path, size: u64) -> std::io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(std::io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    let length = usize::try_from(size).map_err(|_| ErrorKind::OutOfMemory)?;
+    // A huge but honest file is still a refusal, not an abort, where memory is short.
+    bytes.try_reserve_exact(length).map_err(|_| ErrorKind::OutOfMemory)?;
+    file.take(size).read_to_end(&mut bytes)?;
+    if bytes.len() == length { Ok(bytes) } else { Err(ErrorKind::UnexpectedEof.into()) }
+}
+
+/// Compares `bytes` with the manifest's hash of `file`.
+pub(super) fn check_hash(file: &FileEntry, bytes: &[u8]) -> Result<(), PackError> {
+    let found = sha256_hex(bytes);
+    if found == file.sha256 {
+        Ok(())
+    } else {
+        Err(PackError::Hash { file: file.name.clone(), expected: file.sha256.clone(), found })
+    }
+}
+
+/// SHA-256 of `bytes`, lower-case hexadecimal.
+#[must_use]
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut hex, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}

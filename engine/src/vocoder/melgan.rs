@@ -1,0 +1,266 @@
+//! MelGAN, Diffsound's vocoder (Kumar et al., 2019): transposed convolutions from frames to samples.
+//!
+//! Parameters carry the names of the published checkpoints (`model.1`, `model.4.block.2`, ...).
+
+use super::weight_norm;
+use crate::MEL_BANDS;
+use crate::layers::kernel::Precision;
+use crate::layers::{Conv1d, ConvGeometry, ConvTranspose1d, leaky_relu};
+use candle_core::{Result, Tensor, bail};
+use candle_nn::VarBuilder;
+use serde::{Deserialize, Serialize};
+
+/// Upsampling of each stage; together one hop of 256 samples.
+const RATIOS: [usize; 4] = [8, 8, 2, 2];
+/// Slope of the leaky ReLUs below zero.
+const SLOPE: f64 = 0.2;
+
+/// Sizes of the vocoder. The default is the paper's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Channels of the last stage; each stage before has twice as many.
+    pub ngf: usize,
+    /// Residual blocks of a stage, with dilations 1, 3, 9, ...
+    pub residual_layers: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { ngf: 32, residual_layers: 3 }
+    }
+}
+
+impl Config {
+    /// Checks that the sizes make a vocoder of sane size.
+    ///
+    /// # Errors
+    /// Names the field that is out of range.
+    pub fn validate(&self) -> std::result::Result<(), String> {
+        for (name, value, range) in
+            [("ngf", self.ngf, 1..=256), ("residual_layers", self.residual_layers, 1..=6)]
+        {
+            if !range.contains(&value) {
+                return Err(format!("MelGAN vocoder: {name} is {value}, expected {range:?}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The generator: spectrogram to waveform.
+#[derive(Debug, Clone)]
+pub struct MelGan {
+    config: Config,
+    first: Conv1d,
+    stages: Vec<Stage>,
+    last: Conv1d,
+}
+
+/// One upsampling and the residual blocks after it.
+#[derive(Debug, Clone)]
+struct Stage {
+    upsample: ConvTranspose1d,
+    residual: Vec<Residual>,
+}
+
+impl MelGan {
+    /// Loads (or creates, under a `VarMap`) all weights: folded (`weight`) or weight-normed (`weight_g`, `weight_v`).
+    ///
+    /// # Errors
+    /// When the sizes are out of range or a tensor is missing or of another shape.
+    pub fn new(config: &Config, precision: Precision, vs: VarBuilder) -> Result<Self> {
+        config.validate().map_err(candle_core::Error::Msg)?;
+        let vs = vs.pp("model");
+        let conv = |input, output, index: usize| {
+            let geometry = ConvGeometry { padding: 0, ..ConvGeometry::same(7) };
+            weight_norm::conv1d(input, output, geometry, &vs.pp(index)).map(|c| c.with_precision(precision))
+        };
+        let mut channels = config.ngf << RATIOS.len();
+        let first = conv(MEL_BANDS, channels, 1)?;
+        // Indices count PyTorch's list: padding and convolution come first, an activation before each upsampling.
+        let mut index = 3;
+        let mut stages = Vec::with_capacity(RATIOS.len());
+        for ratio in RATIOS {
+            let geometry = ConvGeometry {
+                kernel: 2 * ratio,
+                stride: ratio,
+                padding: ratio / 2 + ratio % 2,
+                dilation: 1,
+                groups: 1,
+            };
+            let shape = (channels, channels / 2, 2 * ratio);
+            let (weight, bias) = weight_norm::load(shape, channels / 2, &vs.pp(index))?;
+            let upsample = ConvTranspose1d::from_tensors(weight, Some(bias), geometry, ratio % 2);
+            channels /= 2;
+            let residual = (0..config.residual_layers)
+                .map(|i| Residual::new(channels, 3usize.pow(i as u32), precision, &vs.pp(index + 1 + i)))
+                .collect::<Result<_>>()?;
+            stages.push(Stage { upsample: upsample.with_precision(precision), residual });
+            index += config.residual_layers + 2;
+        }
+        // Here the activation and the padding come before the convolution.
+        Ok(Self { config: *config, first, stages, last: conv(channels, 1, index + 1)? })
+    }
+
+    /// The sizes it was made with.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Log-mel spectrogram `[batch, 80, frames]` (y in 0..1) to waveform `[batch, 256 * frames]`.
+    ///
+    /// # Errors
+    /// When the shape is another, or there are fewer than 4 frames.
+    pub fn forward(&self, mel: &Tensor) -> Result<Tensor> {
+        let (_, bands, frames) = mel.dims3()?;
+        if bands != MEL_BANDS || frames < 4 {
+            bail!("vocoder: expected [batch, {MEL_BANDS}, 4 or more frames], found {:?}", mel.shape());
+        }
+        let mut x = self.first.forward(&reflect(mel, 3)?)?;
+        for stage in &self.stages {
+            x = stage.upsample.forward(&leaky_relu(&x, SLOPE)?)?;
+            for block in &stage.residual {
+                x = block.forward(&x)?;
+            }
+        }
+        self.last.forward(&reflect(&leaky_relu(&x, SLOPE)?, 3)?)?.tanh()?.squeeze(1)
+    }
+}
+
+/// A dilated and a pointwise convolution beside a pointwise shortcut.
+#[derive(Debug, Clone)]
+struct Residual {
+    dilated: Conv1d,
+    pointwise: Conv1d,
+    shortcut: Conv1d,
+    dilation: usize,
+}
+
+impl Residual {
+    fn new(channels: usize, dilation: usize, precision: Precision, vs: &VarBuilder) -> Result<Self> {
+        let conv = |kernel: usize, dilation: usize, vs: VarBuilder| {
+            let geometry = ConvGeometry { kernel, stride: 1, padding: 0, dilation, groups: 1 };
+            weight_norm::conv1d(channels, channels, geometry, &vs).map(|c| c.with_precision(precision))
+        };
+        Ok(Self {
+            dilated: conv(3, dilation, vs.pp("block").pp(2))?,
+            pointwise: conv(1, 1, vs.pp("block").pp(4))?,
+            shortcut: conv(1, 1, vs.pp("shortcut"))?,
+            dilation,
+        })
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let h = self.dilated.forward(&reflect(&leaky_relu(x, SLOPE)?, self.dilation)?)?;
+        self.shortcut.forward(x)? + self.pointwise.forward(&leaky_relu(&h, SLOPE)?)?
+    }
+}
+
+/// Mirrors `padding` samples at both ends of `[batch, channels, time]`, the end samples themselves not repeated.
+///
+/// # Errors
+/// When the signal is not longer than the padding.
+pub(super) fn reflect(x: &Tensor, padding: usize) -> Result<Tensor> {
+    let time = x.dim(2)?;
+    if time <= padding {
+        bail!("reflection padding: {padding} samples do not fit a signal of {time}");
+    }
+    let mirrored = |indices: Vec<u32>| {
+        let count = indices.len();
+        x.index_select(&Tensor::from_vec(indices, count, x.device())?, 2)
+    };
+    let (padding, time) = (padding as u32, time as u32);
+    let left = mirrored((1..=padding).rev().collect())?;
+    let right = mirrored((time - 1 - padding..time - 1).rev().collect())?;
+    Tensor::cat(&[&left, x, &right], 2)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use candle_core::{DType, Device};
+    use std::collections::HashMap;
+
+    fn fixture() -> HashMap<String, Tensor> {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/melgan.safetensors");
+        candle_core::safetensors::load(path, &Device::Cpu).unwrap()
+    }
+
+    fn generator(tensors: HashMap<String, Tensor>) -> MelGan {
+        let vs = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu).pp("w");
+        MelGan::new(&Config { ngf: 8, residual_layers: 3 }, Precision::F32, vs).unwrap()
+    }
+
+    fn assert_close(name: &str, got: &Tensor, want: &Tensor) {
+        assert_eq!(got.dims(), want.dims(), "{name}");
+        let difference = (got - want).unwrap().abs().unwrap().flatten_all().unwrap();
+        let difference = difference.max(0).unwrap().to_scalar::<f32>().unwrap();
+        assert!(difference <= 1e-4, "{name} differs by {difference}");
+    }
+
+    #[test]
+    fn agrees_with_the_reference() {
+        let tensors = fixture();
+        let generator = generator(tensors.clone());
+        let x = generator.first.forward(&reflect(&tensors["mel"], 3).unwrap()).unwrap();
+        let mut x = generator.stages[0].upsample.forward(&leaky_relu(&x, SLOPE).unwrap()).unwrap();
+        assert_close("model3", &x, &tensors["act.model3"]);
+        for (block, name) in generator.stages[0].residual.iter().zip(["model4", "model5", "model6"]) {
+            x = block.forward(&x).unwrap();
+            assert_close(name, &x, &tensors[&format!("act.{name}")]);
+        }
+        let x = generator.stages[1].upsample.forward(&leaky_relu(&x, SLOPE).unwrap()).unwrap();
+        assert_close("model8", &x, &tensors["act.model8"]);
+        let wave = generator.forward(&tensors["mel"]).unwrap();
+        assert_close("wav", &wave, &tensors["wav"].squeeze(1).unwrap());
+    }
+
+    #[test]
+    fn folded_weights_give_the_same_sound() {
+        let mut tensors = fixture();
+        let want = tensors["wav"].squeeze(1).unwrap();
+        let names: Vec<String> =
+            tensors.keys().filter_map(|n| n.strip_suffix("_g").map(String::from)).collect();
+        for name in names {
+            let (g, v) = (&tensors[&format!("{name}_g")], &tensors[&format!("{name}_v")]);
+            let folded = weight_norm::fold(g, v).unwrap();
+            tensors.retain(|n, _| *n != format!("{name}_g") && *n != format!("{name}_v"));
+            tensors.insert(name, folded);
+        }
+        let mel = tensors["mel"].clone();
+        assert_close("wav", &generator(tensors).forward(&mel).unwrap(), &want);
+    }
+
+    #[test]
+    fn the_default_is_the_papers_size() {
+        let map = candle_nn::VarMap::new();
+        let vs = VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu);
+        MelGan::new(&Config::default(), Precision::F32, vs).unwrap();
+        let data = map.data().lock().unwrap();
+        // The published count holds one gain for each first-axis entry of a weight as well.
+        let gains: usize = data.iter().filter(|(n, _)| n.ends_with("weight")).map(|(_, v)| v.dims()[0]).sum();
+        assert_eq!(data.values().map(|v| v.elem_count()).sum::<usize>() + gains, 4_266_050);
+    }
+
+    #[test]
+    fn reflection_does_not_repeat_the_ends() {
+        let x = Tensor::new(&[[[1f32, 2.0, 3.0, 4.0]]], &Device::Cpu).unwrap();
+        let y = reflect(&x, 2).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(y, [3.0, 2.0, 1.0, 2.0, 3.0, 4.0, 3.0, 2.0]);
+        assert!(reflect(&x, 4).is_err());
+    }
+
+    #[test]
+    fn wrong_shapes_are_refused() {
+        let generator = generator(fixture());
+        let mel = |bands: usize, frames: usize| {
+            Tensor::zeros((1, bands, frames), DType::F32, &Device::Cpu).unwrap()
+        };
+        assert!(generator.forward(&mel(79, 16)).is_err());
+        assert!(generator.forward(&mel(80, 3)).is_err());
+        assert!(generator.forward(&mel(80, 4)).is_ok());
+    }
+}

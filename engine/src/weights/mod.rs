@@ -1,0 +1,52 @@
+//! Tensors on disk: safetensors files in f32, f16, bf16 or int8, always f32 in memory.
+//!
+//! int8 is symmetric with one scale a channel: `x = q * s`. A tensor `name` of dtype I8 comes with an f32 tensor
+//! `name.scale` of the same rank whose dimensions are 1 except, at most, the channel's: `[1, out]` for a linear
+//! weight `[in, out]`, `[rows, 1]` for a table. The file's metadata says which [part](PART_KEY) of a pack it is.
+
+mod read;
+mod write;
+
+pub use read::{Weights, part_of};
+pub use write::{Storage, encode};
+
+/// Metadata key of the part that a file holds (`text`, `transformer`, `codec`, `vocoder`).
+pub const PART_KEY: &str = "soundlocd.part";
+
+/// What the name of an int8 tensor's scales ends with.
+const SCALE_SUFFIX: &str = ".scale";
+
+/// Why a weights file could not be read or made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WeightsError {
+    /// The bytes are no safetensors file: truncated, damaged, or something else.
+    #[error("{file} is not a valid weights file: {reason}")]
+    Malformed {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A tensor cannot be used.
+    #[error("{file}: the tensor {tensor} {reason}")]
+    Tensor {
+        /// The file.
+        file: String,
+        /// The tensor's name.
+        tensor: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The backend failed.
+    #[error("{file}: {source}")]
+    Backend {
+        /// The file.
+        file: String,
+        /// What the backend said.
+        source: candle_core::Error,
+    },
+}
+
+#[cfg(test)]
+mod tests;

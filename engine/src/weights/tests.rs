@@ -1,0 +1,144 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use super::*;
+use candle_core::{Device, Tensor};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+use std::collections::BTreeMap;
+
+/// Values between -1 and 1 that differ in scale from column to column.
+fn sample(rows: usize, columns: usize) -> Tensor {
+    let values: Vec<f32> = (0..rows * columns)
+        .map(|at| ((at * 7919 % 1000) as f32 / 500.0 - 1.0) * 0.1f32.powi((at % columns) as i32 % 4))
+        .collect();
+    Tensor::from_vec(values, (rows, columns), &Device::Cpu).unwrap()
+}
+
+fn encode_one(tensor: &Tensor, storage: Storage) -> Vec<u8> {
+    encode("codec", &BTreeMap::from([("w".to_owned(), tensor.clone())]), |_, _| storage).unwrap()
+}
+
+fn decode_one(bytes: &[u8]) -> Tensor {
+    Weights::decode("codec.safetensors", bytes).unwrap().tensors()["w"].clone()
+}
+
+fn flat(tensor: &Tensor) -> Vec<f32> {
+    tensor.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+fn view(dtype: Dtype, shape: &[usize], bytes: &[u8]) -> Vec<u8> {
+    let view = TensorView::new(dtype, shape.to_vec(), bytes).unwrap();
+    safetensors::serialize([("w", view)], None).unwrap()
+}
+
+fn refuse(bytes: &[u8], part: &str) {
+    let message = Weights::decode("codec.safetensors", bytes).unwrap_err().to_string();
+    assert!(message.contains("codec.safetensors") && message.contains(part), "{message}");
+}
+
+#[test]
+fn floats_round_trip_within_their_precision() {
+    let tensor = sample(33, 20);
+    // Half an ulp of each format's mantissa.
+    for (storage, relative) in
+        [(Storage::F32, 0.0), (Storage::F16, 1.0 / 2048.0), (Storage::Bf16, 1.0 / 256.0)]
+    {
+        let back = decode_one(&encode_one(&tensor, storage));
+        assert_eq!(back.dims(), [33, 20]);
+        for (x, y) in flat(&tensor).iter().zip(flat(&back)) {
+            // Below 2^-14 f16 has subnormals, whose step is 2^-24.
+            assert!((x - y).abs() <= x.abs() * relative + 3e-8, "{storage:?}: {x} became {y}");
+        }
+    }
+}
+
+#[test]
+fn int8_errs_at_most_half_a_step_of_its_channel() {
+    let (rows, columns) = (40, 12);
+    for (tensor, by_column) in
+        [(sample(rows, columns), true), (sample(columns, rows).t().unwrap().contiguous().unwrap(), false)]
+    {
+        let back = decode_one(&encode_one(&tensor, Storage::Int8));
+        let (x, y) = (tensor.to_vec2::<f32>().unwrap(), back.to_vec2::<f32>().unwrap());
+        for row in 0..rows {
+            for column in 0..columns {
+                let largest = if by_column {
+                    (0..rows).map(|r| x[r][column].abs()).fold(0.0, f32::max)
+                } else {
+                    (0..columns).map(|c| x[row][c].abs()).fold(0.0, f32::max)
+                };
+                let error = (x[row][column] - y[row][column]).abs();
+                assert!(error <= largest / 254.0 * 1.0001, "row {row}, column {column}: {error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn int8_handles_convolutions_and_silent_channels() {
+    // [out, in, k] with one all-zero output channel.
+    let values: Vec<f32> =
+        (0..24).map(|at| if at / 6 == 2 { 0.0 } else { (at as f32 - 11.5) / 4.0 }).collect();
+    let tensor = Tensor::from_vec(values.clone(), (4, 3, 2), &Device::Cpu).unwrap();
+    let back = flat(&decode_one(&encode_one(&tensor, Storage::Int8)));
+    for (x, y) in values.iter().zip(back) {
+        assert!((x - y).abs() < 0.02, "{x} became {y}");
+    }
+}
+
+#[test]
+fn the_same_tensors_give_the_same_bytes() {
+    let tensors = BTreeMap::from([("b".to_owned(), sample(3, 3)), ("a".to_owned(), sample(5, 8))]);
+    let make = || encode("text", &tensors, |_, _| Storage::Int8).unwrap();
+    assert_eq!(make(), make());
+    assert_eq!(part_of("text.safetensors", &make()).unwrap().as_deref(), Some("text"));
+}
+
+#[test]
+fn values_that_do_not_fit_are_refused_by_name() {
+    let refuse = |value: f32, storage: Storage| {
+        let tensor = Tensor::new(&[1.0, value], &Device::Cpu).unwrap();
+        let tensors = BTreeMap::from([("w".to_owned(), tensor)]);
+        encode("codec", &tensors, |_, _| storage).unwrap_err().to_string()
+    };
+    assert!(refuse(1e6, Storage::F16).contains("tensor w holds a value that is too large"));
+    assert!(refuse(f32::NAN, Storage::F32).contains("not a number"));
+}
+
+#[test]
+fn damaged_and_foreign_files_are_refused() {
+    let good = encode_one(&sample(8, 8), Storage::F16);
+    for length in [0, 1, 7, 8, 20, good.len() / 2, good.len() - 1] {
+        refuse(&good[..length], "not a valid weights file");
+    }
+    let mut longer = good.clone();
+    longer.push(0);
+    refuse(&longer, "not a valid weights file");
+    refuse(b"RIFF\x24\0\0\0WAVEfmt ", "not a valid weights file");
+    let mut huge_header = good;
+    huge_header[..8].copy_from_slice(&u64::MAX.to_le_bytes());
+    refuse(&huge_header, "not a valid weights file");
+}
+
+#[test]
+fn unusable_tensors_are_named() {
+    refuse(&view(Dtype::I64, &[1], &[0; 8]), "tensor w is of the type I64");
+    refuse(&view(Dtype::I8, &[4], &[1; 4]), "tensor w is int8 but has no scales");
+    refuse(&view(Dtype::F32, &[1], &f32::INFINITY.to_le_bytes()), "tensor w holds a value");
+
+    let integers = TensorView::new(Dtype::I8, vec![2, 2], &[1; 4]).unwrap();
+    for shape in [vec![2, 2], vec![3, 1], vec![2]] {
+        let bytes = vec![0; shape.iter().product::<usize>() * 4];
+        let scales = TensorView::new(Dtype::F32, shape, &bytes).unwrap();
+        let file = safetensors::serialize([("w", integers.clone()), ("w.scale", scales)], None).unwrap();
+        refuse(&file, "do not fit");
+    }
+}
+
+#[test]
+fn a_missing_or_misshapen_tensor_is_named_when_asked_for() {
+    let weights = Weights::decode("codec.safetensors", &encode_one(&sample(4, 4), Storage::F32)).unwrap();
+    let vs = weights.var_builder(&Device::Cpu);
+    assert!(vs.get((4, 5), "w").unwrap_err().to_string().contains('w'));
+    assert!(vs.pp("deep").get(4, "bias").unwrap_err().to_string().contains("deep.bias"));
+}

@@ -1,0 +1,178 @@
+//! The contents of the window: which areas there are and where.
+
+use std::sync::Arc;
+
+use egui::{Align, Layout, Rect, Sense, Ui, UiBuilder, pos2, vec2};
+use nice_plug::{context::gui::GuiContext, prelude::ParamSetter};
+use nice_plug_egui::{Frame, NiceEguiApp, baseview::HandlerError};
+
+use super::{
+    controls, display::Display, forwarded_keys::ForwardedKeys, keyboard::Keyboard, message,
+    prompt_bar::PromptBar, settings_bar::SettingsBar, takes::Takes, theme, waker::Waker,
+};
+use crate::{
+    params::SoundLocdParams,
+    session::{Session, Snapshot},
+};
+
+/// Height of the row of knobs.
+const CONTROLS_HEIGHT: f32 = 90.0;
+/// Height of the keyboard, in a high and in a low window.
+const KEYBOARD_HEIGHTS: [f32; 2] = [58.0, 42.0];
+/// Width of the list of takes, in a wide and in a narrow window.
+const TAKES_WIDTHS: [f32; 2] = [220.0, 180.0];
+/// Windows smaller than this are drawn tightly.
+const ROOMY: egui::Vec2 = vec2(800.0, 540.0);
+
+/// What the areas of the window draw from, for one frame.
+pub struct View<'a> {
+    /// Where commands go.
+    pub session: &'a Session,
+    /// The parameters.
+    pub params: &'a SoundLocdParams,
+    /// Changes them, through the host.
+    pub setter: ParamSetter<'a>,
+    /// Everything else.
+    pub model: Snapshot,
+}
+
+impl View<'_> {
+    /// Starts making sounds as everything is set now.
+    pub fn generate(&self) {
+        let variations = u32::try_from(self.params.variations.value()).unwrap_or(1);
+        self.session.generate(self.params.generation_settings(), variations);
+    }
+}
+
+/// What the window needs while it is open.
+pub struct App {
+    session: Arc<Session>,
+    params: Arc<SoundLocdParams>,
+    keys: Arc<ForwardedKeys>,
+    waker: Arc<Waker>,
+    gui_context: Option<GuiContext>,
+    prompt_bar: PromptBar,
+    settings_bar: SettingsBar,
+    display: Display,
+    takes: Takes,
+    keyboard: Keyboard,
+}
+
+impl App {
+    /// The contents for an instance.
+    pub fn new(
+        session: Arc<Session>,
+        params: Arc<SoundLocdParams>,
+        keys: Arc<ForwardedKeys>,
+        waker: Arc<Waker>,
+    ) -> Self {
+        Self {
+            session,
+            params,
+            keys,
+            waker,
+            gui_context: None,
+            prompt_bar: PromptBar,
+            settings_bar: SettingsBar::default(),
+            display: Display::default(),
+            takes: Takes,
+            keyboard: Keyboard::default(),
+        }
+    }
+
+    /// Draws everything.
+    fn draw(&mut self, ui: &mut Ui, context: &GuiContext) {
+        let view = View {
+            session: &self.session,
+            params: &self.params,
+            setter: context.param_setter(),
+            model: self.session.snapshot(),
+        };
+        let window = ui.max_rect();
+        ui.painter().rect_filled(window, 0.0, theme::BACKGROUND);
+        // A click beside everything ends typing and gives the keyboard back to the host.
+        if ui.interact(window, ui.scope_id().with("background"), Sense::click()).clicked() {
+            ui.memory_mut(|memory| memory.stop_text_input());
+        }
+        let area = window.shrink(theme::GAP);
+        let is_low = window.height() < ROOMY.y;
+        let [high, low] = KEYBOARD_HEIGHTS;
+        let keyboard_height = if is_low { low } else { high };
+        let [wide, narrow] = TAKES_WIDTHS;
+        let takes_width = if window.width() < ROOMY.x { narrow } else { wide };
+
+        let mut top = ui.new_child(UiBuilder::new().max_rect(area).layout(Layout::top_down(Align::Min)));
+        if !is_low {
+            header(&mut top);
+        }
+        self.prompt_bar.show(&mut top, &view);
+        self.settings_bar.show(&mut top, &view);
+        message::show(&mut top, &view);
+
+        let keys = area.with_min_y(area.bottom() - keyboard_height);
+        let knobs = Rect::from_min_max(
+            pos2(area.left(), keys.top() - theme::GAP - CONTROLS_HEIGHT),
+            pos2(area.right(), keys.top() - theme::GAP),
+        );
+        let middle = Rect::from_min_max(
+            pos2(area.left(), top.min_rect().bottom() + theme::GAP),
+            pos2(area.right(), knobs.top() - theme::GAP),
+        );
+        let takes = middle.with_min_x(middle.right() - takes_width);
+        let display = middle.with_max_x(takes.left() - theme::GAP);
+        self.display.show(ui, display, &view);
+        self.takes.show(ui, takes, &view);
+        controls::show(ui, knobs, &view);
+        self.keyboard.show(ui, keys, &view);
+    }
+}
+
+impl NiceEguiApp for App {
+    fn build(
+        &mut self,
+        context: egui::Context,
+        gui_context: GuiContext,
+        _frame: &mut Frame,
+    ) -> Result<(), HandlerError> {
+        theme::apply(&context);
+        // Textures belong to the window that was closed.
+        self.display = Display::default();
+        self.gui_context = Some(gui_context);
+        Ok(())
+    }
+
+    fn ui(&mut self, ui: &mut Ui, _frame: &mut Frame) {
+        self.waker.frame(ui.ctx(), &self.session);
+        self.keys.deliver(ui.ctx());
+        if let Some(context) = self.gui_context.clone() {
+            self.draw(ui, &context);
+        }
+        self.keys.set_typing(ui.ctx().text_edit_focused());
+    }
+}
+
+/// Name and purpose.
+fn header(ui: &mut Ui) {
+    let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), 28.0), Sense::hover());
+    let name = ui.painter().text(
+        rect.left_center(),
+        egui::Align2::LEFT_CENTER,
+        "SoundLoCD",
+        theme::bold(17.0),
+        theme::TEXT,
+    );
+    ui.painter().text(
+        pos2(name.right() + 12.0, name.bottom() - 3.0),
+        egui::Align2::LEFT_BOTTOM,
+        "Type a sound, play it. Made on your computer.",
+        theme::font(12.0),
+        theme::DIM,
+    );
+    ui.painter().text(
+        rect.right_center(),
+        egui::Align2::RIGHT_CENTER,
+        env!("CARGO_PKG_VERSION"),
+        theme::font(11.0),
+        theme::DIM,
+    );
+}

@@ -1,0 +1,92 @@
+//! How the sound is played: the row of knobs.
+
+use egui::{Align2, CornerRadius, Rect, Role, Sense, Ui, UiBuilder, WidgetInfo, pos2, vec2};
+use nice_plug::prelude::Param;
+
+use super::{
+    app::View,
+    knob::{change, knob},
+    theme,
+    widgets::focus_ring,
+};
+
+/// Knobs in the row, counting the switch.
+const CELLS: f32 = 12.0;
+/// Widest cell.
+const WIDEST: f32 = 84.0;
+
+/// Draws the row into `area`.
+pub fn show(ui: &mut Ui, area: Rect, view: &View) {
+    ui.painter().rect_filled(area, theme::CORNER, theme::PANEL);
+    let width = ((area.width() - 8.0) / CELLS).min(WIDEST);
+    let left = area.center().x - width * CELLS / 2.0;
+    let mut index = 0.0;
+    let mut cell = |ui: &mut Ui, add: &mut dyn FnMut(&mut Ui, Rect)| {
+        let rect = Rect::from_min_size(
+            pos2(left + index * width, area.top() + 8.0),
+            vec2(width, area.height() - 14.0),
+        );
+        index += 1.0;
+        let mut child = ui.new_child(UiBuilder::new().max_rect(rect));
+        add(&mut child, rect);
+    };
+    let (params, setter) = (view.params, &view.setter);
+    macro_rules! knobs {
+        ($($param:ident $label:literal $hint:literal,)*) => {$(
+            cell(ui, &mut |ui, rect| knob(ui, rect, &params.$param, setter, $label, $hint));
+        )*};
+    }
+    knobs! {
+        root_key "Root" "The key that plays the sound as it is",
+        key_tracking "Tracking" "How much the key changes the pitch",
+        tune "Tune" "Transposition in semitones",
+        bend_range "Bend" "Range of the pitch wheel",
+        attack "Attack" "Time to full level",
+        decay "Decay" "Time from full level to the sustain level",
+        sustain "Sustain" "Level while the key is held",
+        release "Release" "Time to silence after the key is let go",
+    }
+    cell(ui, &mut |ui, rect| one_shot(ui, rect, view));
+    knobs! {
+        velocity_amount "Velocity" "How much the velocity changes the level",
+        polyphony "Voices" "Most notes that sound at once",
+        gain "Gain" "Level of the output",
+    }
+}
+
+/// The switch.
+fn one_shot(ui: &Ui, rect: Rect, view: &View) {
+    let param = &view.params.one_shot;
+    let is_on = param.value();
+    ui.painter().text(
+        pos2(rect.center().x, rect.top()),
+        Align2::CENTER_TOP,
+        "One-shot",
+        theme::font(11.0),
+        theme::DIM,
+    );
+    let track = Rect::from_center_size(pos2(rect.center().x, rect.top() + 36.0), vec2(34.0, 18.0));
+    let response = ui.interact(track.expand(4.0), ui.scope_id().with("one-shot"), Sense::click());
+    let fill = match (is_on, response.hovered()) {
+        (true, _) => theme::ACCENT,
+        (false, true) => theme::HOVERED,
+        (false, false) => theme::RAISED,
+    };
+    ui.painter().rect_filled(track, CornerRadius::same(9), fill);
+    let x = if is_on { track.right() - 9.0 } else { track.left() + 9.0 };
+    let knob = if is_on { theme::ON_ACCENT } else { theme::TEXT };
+    ui.painter().circle_filled(pos2(x, track.center().y), 6.0, knob);
+    ui.painter().text(
+        pos2(rect.center().x, rect.bottom() - 9.0),
+        Align2::CENTER_CENTER,
+        if is_on { "On" } else { "Off" },
+        theme::font(11.5),
+        theme::TEXT,
+    );
+    focus_ring(ui, track.expand(3.0), &response);
+    response.widget_info(|| WidgetInfo::selected(Role::CheckBox, true, is_on, "One-shot"));
+    if response.clicked() {
+        change(param, &view.setter, param.preview_normalized(!is_on));
+    }
+    response.on_hover_text("Notes play to the end of the sound, however short the key is held");
+}

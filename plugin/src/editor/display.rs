@@ -1,0 +1,213 @@
+//! The picture of the sound: spectrogram and waveform with the play heads, or the sound that is
+//! being made, or, at first, what to do.
+
+use std::sync::Arc;
+
+use egui::{
+    Align2, Color32, ColorImage, CornerRadius, Painter, Rect, Sense, Stroke, TextureHandle, TextureOptions,
+    Ui, pos2, vec2,
+};
+use soundlocd_engine::service::Preview;
+
+use super::{app::View, theme};
+use crate::{
+    picture,
+    session::{Audition, Job, Phase},
+    take::{Overview, Take},
+};
+
+/// Share of the height that the spectrogram takes.
+const SPECTROGRAM_SHARE: f32 = 0.68;
+/// Height of the line of text below.
+const CAPTION_HEIGHT: f32 = 20.0;
+/// Prompts to click for those who do not know what to ask for.
+const EXAMPLES: [&str; 3] = [
+    "A heavy wooden door slams shut in a hall",
+    "A kalimba plays a slow melancholy melody",
+    "Water drips into a deep cave pool",
+];
+
+/// See the [module](self).
+#[derive(Default)]
+pub struct Display {
+    texture: Option<(Shown, TextureHandle)>,
+    /// The key held down by a click on the picture.
+    pressed: Option<u8>,
+}
+
+/// Which picture the texture holds. The picture is kept alive so that its address stays its own.
+struct Shown(Arc<Preview>);
+
+impl Display {
+    /// Draws into `area`.
+    pub fn show(&mut self, ui: &mut Ui, area: Rect, view: &View) {
+        let well = area.with_max_y(area.bottom() - CAPTION_HEIGHT);
+        ui.painter().rect_filled(well, theme::CORNER, theme::WELL);
+        match (&view.model.job, &view.model.playing) {
+            (Some(job), playing) if !job.has_sound || playing.is_none() => self.show_job(ui, well, job),
+            (job, Some(take)) => {
+                self.show_take(ui, well, area, take, view);
+                if let Some(job) = job {
+                    progress(ui.painter(), well, job);
+                }
+            }
+            (_, None) => welcome(ui, well, view),
+        }
+    }
+
+    /// A sound that is being made.
+    fn show_job(&mut self, ui: &mut Ui, well: Rect, job: &Job) {
+        if let Some(preview) = &job.preview {
+            self.paint(ui, well.shrink(1.0), preview);
+        } else if job.phase == Phase::Loading {
+            ui.place(
+                Rect::from_center_size(well.center() - vec2(0.0, 30.0), vec2(28.0, 28.0)),
+                egui::Spinner::new(),
+            );
+        }
+        progress(ui.painter(), well, job);
+    }
+
+    /// A finished sound. A click plays it.
+    fn show_take(&mut self, ui: &mut Ui, well: Rect, area: Rect, take: &Take, view: &View) {
+        let split = well.top() + well.height() * SPECTROGRAM_SHARE;
+        let upper = well.with_max_y(split).shrink(1.0);
+        let lower = well.with_min_y(split).shrink(1.0);
+        if let Some(picture) = take.picture.get() {
+            self.paint(ui, upper, picture);
+        }
+        ui.painter().hline(lower.x_range(), lower.center().y, Stroke::new(1.0, theme::LINE));
+        draw_waveform(ui.painter(), lower, &take.overview, theme::ACCENT);
+        time_axis(ui.painter(), lower, take.seconds());
+        for (_, seconds) in view.session.shared().playheads.sounding().filter(|(id, _)| *id == take.id) {
+            let x = well.left() + well.width() * (seconds / take.seconds()).clamp(0.0, 1.0);
+            ui.painter().vline(x, well.y_range(), Stroke::new(1.5, theme::SOUND));
+        }
+
+        let provenance = &take.clip.provenance;
+        let caption = format!(
+            "{}  ·  {:.2} s  ·  seed {}  ·  {}",
+            provenance.prompt,
+            take.seconds(),
+            provenance.seed,
+            provenance.pack_name
+        );
+        let line = area.with_min_y(well.bottom());
+        ui.painter().with_clip_rect(line).text(
+            line.left_bottom() - vec2(-2.0, 1.0),
+            Align2::LEFT_BOTTOM,
+            caption,
+            theme::font(11.5),
+            theme::DIM,
+        );
+
+        let response = ui.interact(well, ui.scope_id().with("display"), Sense::click_and_drag());
+        let is_down = response.is_pointer_button_down_on() && ui.input(|input| input.pointer.primary_down());
+        let auditions = &view.session.shared().auditions;
+        match (is_down, self.pressed) {
+            (true, None) => {
+                let root = u8::try_from(view.params.root_key.value()).unwrap_or(60);
+                let _ = auditions.push(Audition::Press(root, 0.9));
+                self.pressed = Some(root);
+            }
+            (false, Some(key)) => {
+                let _ = auditions.push(Audition::Release(key));
+                self.pressed = None;
+            }
+            _ => {}
+        }
+        response.on_hover_text("Press to hear it");
+    }
+
+    /// Paints a spectrogram, uploading it if it is another one than before.
+    fn paint(&mut self, ui: &Ui, rect: Rect, picture: &Arc<Preview>) {
+        let is_new = self.texture.as_ref().is_none_or(|(Shown(shown), _)| !Arc::ptr_eq(shown, picture));
+        if is_new {
+            let Some((width, height, pixels)) = picture::paint(picture) else { return };
+            let image = ColorImage::from_rgb([width, height], &pixels);
+            let texture = ui.ctx().load_texture("spectrogram", image, TextureOptions::LINEAR);
+            self.texture = Some((Shown(Arc::clone(picture)), texture));
+        }
+        if let Some((_, texture)) = &self.texture {
+            let whole = Rect::from_min_max(pos2(0.0, 0.0), pos2(1.0, 1.0));
+            ui.painter().image(texture.id(), rect, whole, Color32::WHITE);
+        }
+    }
+}
+
+/// Draws a waveform in columns of a pixel.
+pub fn draw_waveform(painter: &Painter, rect: Rect, overview: &Overview, colour: Color32) {
+    let pixel = 1.0 / painter.pixels_per_point();
+    let columns = (rect.width() / pixel) as usize;
+    let (middle, half) = (rect.center().y, rect.height() * 0.48);
+    for column in 0..columns {
+        let at = |column: usize| column as f32 / columns as f32;
+        let (low, high) = overview.between(at(column), at(column + 1));
+        let (top, bottom) = (middle - high.min(1.0) * half, middle - low.max(-1.0) * half);
+        let x = rect.left() + (column as f32 + 0.5) * pixel;
+        painter.vline(x, top..=bottom.max(top + pixel), Stroke::new(pixel, colour));
+    }
+}
+
+/// Marks of time along the bottom.
+fn time_axis(painter: &Painter, rect: Rect, seconds: f32) {
+    if seconds <= 0.0 {
+        return;
+    }
+    // The first of these steps that leaves some 60 pixels between marks.
+    let steps = [0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0];
+    let step = steps.into_iter().find(|step| rect.width() * step / seconds > 60.0).unwrap_or(10.0);
+    for mark in 1..(seconds / step).ceil() as usize {
+        let time = mark as f32 * step;
+        let x = rect.left() + rect.width() * time / seconds;
+        painter.vline(x, rect.bottom() - 5.0..=rect.bottom(), Stroke::new(1.0, theme::DIM));
+        let text = if step < 0.1 { format!("{time:.2} s") } else { format!("{time:.1} s") };
+        painter.text(
+            pos2(x - 3.0, rect.bottom() - 1.0),
+            Align2::RIGHT_BOTTOM,
+            text,
+            theme::font(9.5),
+            theme::DIM,
+        );
+    }
+}
+
+/// How far the request is, over the picture.
+fn progress(painter: &Painter, well: Rect, job: &Job) {
+    let bar = Rect::from_min_max(pos2(well.left(), well.bottom() - 4.0), well.right_bottom());
+    painter.rect_filled(bar, CornerRadius::same(2), theme::LINE);
+    let done = bar.with_max_x(bar.left() + bar.width() * job.fraction());
+    painter.rect_filled(done, CornerRadius::same(2), theme::ACCENT);
+
+    let text = painter.layout_no_wrap(job.describe(), theme::font(13.0), theme::TEXT);
+    let at = if job.preview.is_some() || job.has_sound {
+        pos2(well.left() + 12.0, well.bottom() - 14.0 - text.size().y)
+    } else {
+        well.center() - text.size() / 2.0
+    };
+    let back = Rect::from_min_size(at, text.size()).expand2(vec2(8.0, 4.0));
+    painter.rect_filled(back, theme::CORNER, Color32::from_black_alpha(180));
+    painter.galley(at, text, theme::TEXT);
+}
+
+/// What to do, for those who see the window for the first time.
+fn welcome(ui: &mut Ui, well: Rect, view: &View) {
+    let line = 34.0;
+    let mut y = well.center().y - 1.7 * line;
+    let text = "Describe a sound, press Enter, play it on the keys. Or try one of these:";
+    ui.painter().text(pos2(well.center().x, y), Align2::CENTER_CENTER, text, theme::font(13.0), theme::DIM);
+    for example in EXAMPLES {
+        y += line;
+        let galley = ui.painter().layout_no_wrap(example.to_owned(), theme::font(13.5), theme::TEXT);
+        let rect = Rect::from_center_size(pos2(well.center().x, y), galley.size() + vec2(28.0, 10.0));
+        let response = ui.interact(rect, ui.scope_id().with(example), Sense::click());
+        let fill = if response.hovered() { theme::HOVERED } else { theme::RAISED };
+        ui.painter().rect_filled(rect, CornerRadius::same(13), fill);
+        super::widgets::focus_ring(ui, rect, &response);
+        ui.painter().galley(rect.center() - galley.size() / 2.0, galley, theme::TEXT);
+        if response.clicked() {
+            view.session.with(|model| model.project.prompt = example.to_owned());
+            view.generate();
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The list of finished sounds.
+
+use egui::{
+    Align2, Rect, Role, ScrollArea, Sense, Stroke, StrokeKind, Ui, UiBuilder, WidgetInfo, pos2, vec2,
+};
+
+use super::{
+    app::View,
+    display::draw_waveform,
+    theme,
+    widgets::{Icon, focus_ring, icon_button_at},
+};
+use crate::{session::Audition, take::Take};
+
+/// Height of an entry.
+const HEIGHT: f32 = 60.0;
+
+/// See the [module](self).
+pub struct Takes;
+
+impl Takes {
+    /// Draws the list into `area`, newest first.
+    pub fn show(&mut self, ui: &mut Ui, area: Rect, view: &View) {
+        ui.painter().rect_filled(area, theme::CORNER, theme::PANEL);
+        let title = area.left_top() + vec2(10.0, 8.0);
+        let text = match view.model.takes.len() {
+            0 => "Sounds".to_owned(),
+            count => format!("Sounds ({count})"),
+        };
+        ui.painter().text(title, Align2::LEFT_TOP, text, theme::bold(12.0), theme::DIM);
+        let list = area.with_min_y(area.top() + 28.0).shrink2(vec2(6.0, 0.0));
+        if view.model.takes.is_empty() {
+            let hint = "What you make is listed here.";
+            ui.painter().text(
+                list.center_top() + vec2(0.0, 14.0),
+                Align2::CENTER_TOP,
+                hint,
+                theme::font(12.0),
+                theme::DIM,
+            );
+            return;
+        }
+        let mut child = ui.new_child(UiBuilder::new().max_rect(list));
+        ScrollArea::vertical().auto_shrink(false).show(&mut child, |ui| {
+            ui.spacing_mut().item_spacing.y = 4.0;
+            for take in view.model.takes.iter().rev() {
+                entry(ui, take, view);
+            }
+        });
+    }
+}
+
+/// One sound: a click plays it and puts it under the keys.
+fn entry(ui: &mut Ui, take: &Take, view: &View) {
+    let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), HEIGHT), Sense::hover());
+    if !ui.is_rect_visible(rect) {
+        return;
+    }
+    let id = ui.scope_id().with(("take", take.id));
+    let response = ui.interact(rect, id, Sense::click());
+    let is_playing = view.model.playing.as_ref().is_some_and(|playing| playing.id == take.id);
+    let fill = if response.contains_pointer() { theme::HOVERED } else { theme::RAISED };
+    ui.painter().rect_filled(rect, theme::CORNER, fill);
+    if is_playing {
+        ui.painter().rect_stroke(rect, theme::CORNER, Stroke::new(1.5, theme::ACCENT), StrokeKind::Inside);
+    }
+    focus_ring(ui, rect, &response);
+
+    let provenance = &take.clip.provenance;
+    let inner = rect.shrink2(vec2(8.0, 5.0));
+    let painter = ui.painter().with_clip_rect(inner);
+    painter.text(inner.left_top(), Align2::LEFT_TOP, &provenance.prompt, theme::font(12.0), theme::TEXT);
+    let details =
+        format!("{:.1} s  ·  seed {}  ·  {}", take.seconds(), provenance.seed, provenance.variation + 1);
+    painter.text(inner.left_bottom(), Align2::LEFT_BOTTOM, details, theme::font(10.5), theme::DIM);
+    let wave = Rect::from_min_max(
+        pos2(inner.left(), inner.top() + 15.0),
+        pos2(inner.right(), inner.bottom() - 13.0),
+    );
+    draw_waveform(ui.painter(), wave, &take.overview, if is_playing { theme::ACCENT } else { theme::DIM });
+
+    let mut over_button = false;
+    if response.contains_pointer() {
+        let button = |index: f32| {
+            let min = pos2(rect.right() - 24.0 - index * 22.0, rect.top() + 4.0);
+            Rect::from_min_size(min, vec2(20.0, 20.0))
+        };
+        let recall =
+            ui.interact(button(if is_playing { 0.0 } else { 1.0 }), id.with("recall"), Sense::click());
+        over_button |= recall.contains_pointer();
+        let hint = "Bring back its text and seed";
+        let place = recall.rect;
+        if icon_button_at(ui, place, recall, Icon::Recall, false, hint).clicked() {
+            view.session.recall(take.id);
+        }
+        if !is_playing {
+            let remove = ui.interact(button(0.0), id.with("remove"), Sense::click());
+            over_button |= remove.contains_pointer();
+            let place = remove.rect;
+            if icon_button_at(ui, place, remove, Icon::Close, false, "Remove from the list").clicked() {
+                view.session.discard(take.id);
+            }
+        }
+    }
+
+    // At the press rather than the release: it is an instrument.
+    let auditions = &view.session.shared().auditions;
+    let root = u8::try_from(view.params.root_key.value()).unwrap_or(60);
+    let pressed = response.is_pointer_button_down_on() && ui.input(|input| input.pointer.primary_pressed());
+    let by_keyboard = response.clicked() && response.has_focus();
+    if (pressed && !over_button) || by_keyboard {
+        view.session.select(take.id);
+        let _ = auditions.push(Audition::Press(root, 0.9));
+        ui.data_mut(|data| data.insert_temp(id.with("held"), true));
+    }
+    let is_held = ui.data(|data| data.get_temp::<bool>(id.with("held")).unwrap_or(false));
+    if is_held && !ui.input(|input| input.pointer.primary_down()) {
+        let _ = auditions.push(Audition::Release(root));
+        ui.data_mut(|data| data.remove::<bool>(id.with("held")));
+    }
+    response.widget_info(|| {
+        WidgetInfo::selected(Role::Button, true, is_playing, format!("Play {}", provenance.prompt))
+    });
+    response.on_hover_text(&provenance.prompt);
+}

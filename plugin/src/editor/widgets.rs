@@ -1,0 +1,151 @@
+//! Small controls that egui does not have: icon buttons, segmented choices.
+
+use egui::{
+    Color32, CornerRadius, Painter, Pos2, Rect, Response, Role, Sense, Stroke, StrokeKind, Ui, Vec2,
+    WidgetInfo, pos2, vec2,
+};
+
+use super::theme;
+
+/// Pictures on buttons, drawn by hand so that they are sharp at every scale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Icon {
+    /// A die.
+    Dice,
+    /// A closed padlock.
+    Locked,
+    /// An open padlock.
+    Unlocked,
+    /// Two sheets.
+    Copy,
+    /// A cross.
+    Close,
+    /// An arrow going back.
+    Recall,
+}
+
+/// A square button with a picture; `hint` is its tooltip and its name for screen readers.
+pub fn icon_button(ui: &mut Ui, icon: Icon, is_on: bool, hint: &str) -> Response {
+    let (rect, response) = ui.allocate_exact_size(Vec2::splat(theme::CONTROL_HEIGHT), Sense::click());
+    icon_button_at(ui, rect, response, icon, is_on, hint)
+}
+
+/// As [`icon_button`], at a place of its own.
+pub fn icon_button_at(
+    ui: &Ui,
+    rect: Rect,
+    response: Response,
+    icon: Icon,
+    is_on: bool,
+    hint: &str,
+) -> Response {
+    let fill = if response.hovered() { theme::HOVERED } else { theme::RAISED };
+    let colour = if is_on { theme::ACCENT } else { theme::TEXT };
+    ui.painter().rect_filled(rect, theme::CORNER, fill);
+    focus_ring(ui, rect, &response);
+    draw(ui.painter(), icon, rect.shrink(rect.height() * 0.25), colour);
+    response.widget_info(|| WidgetInfo::selected(Role::Button, true, is_on, hint));
+    response.on_hover_text(hint)
+}
+
+/// Draws a picture into a square.
+pub fn draw(painter: &Painter, icon: Icon, square: Rect, colour: Color32) {
+    let stroke = Stroke::new((square.width() / 9.0).max(1.2), colour);
+    let at = |x: f32, y: f32| square.min + vec2(x, y) * square.width();
+    let line = |points: &[(f32, f32)]| {
+        painter.line(points.iter().map(|(x, y)| at(*x, *y)).collect(), stroke);
+    };
+    match icon {
+        Icon::Dice => {
+            painter.rect_stroke(square, CornerRadius::same(3), stroke, StrokeKind::Middle);
+            for (x, y) in [(0.28, 0.28), (0.72, 0.28), (0.5, 0.5), (0.28, 0.72), (0.72, 0.72)] {
+                painter.circle_filled(at(x, y), square.width() * 0.09, colour);
+            }
+        }
+        Icon::Locked | Icon::Unlocked => {
+            let body = Rect::from_min_max(at(0.12, 0.48), at(0.88, 1.0));
+            painter.rect_filled(body, CornerRadius::same(2), colour);
+            let lift = if icon == Icon::Locked { 0.0 } else { -0.14 };
+            let arc: Vec<Pos2> = (0..=10)
+                .map(|i| {
+                    let angle = std::f32::consts::PI * (1.0 + i as f32 / 10.0);
+                    at(0.5 + 0.24 * angle.cos(), 0.3 + lift + 0.26 * angle.sin())
+                })
+                .collect();
+            painter.line(arc, stroke);
+            line(&[(0.26, 0.3 + lift), (0.26, 0.5)]);
+            line(&[(0.74, 0.3 + lift), (0.74, if icon == Icon::Locked { 0.5 } else { 0.26 })]);
+        }
+        Icon::Copy => {
+            let back = Rect::from_min_max(at(0.3, 0.0), at(0.95, 0.7));
+            let front = Rect::from_min_max(at(0.05, 0.3), at(0.7, 1.0));
+            painter.rect_stroke(back, CornerRadius::same(2), stroke, StrokeKind::Middle);
+            painter.rect_filled(front, CornerRadius::same(2), theme::RAISED);
+            painter.rect_stroke(front, CornerRadius::same(2), stroke, StrokeKind::Middle);
+        }
+        Icon::Close => {
+            line(&[(0.15, 0.15), (0.85, 0.85)]);
+            line(&[(0.85, 0.15), (0.15, 0.85)]);
+        }
+        Icon::Recall => {
+            let arc: Vec<Pos2> = (0..=14)
+                .map(|i| {
+                    let angle = std::f32::consts::PI * (-0.85 + 1.6 * i as f32 / 14.0);
+                    at(0.5 + 0.4 * angle.cos(), 0.52 + 0.4 * angle.sin())
+                })
+                .collect();
+            painter.line(arc, stroke);
+            line(&[(0.1, 0.02), (0.12, 0.36), (0.46, 0.32)]);
+        }
+    }
+}
+
+/// A row of choices of which one is taken, behind its name. Answers the choice clicked.
+pub fn segmented(ui: &mut Ui, name: &str, choices: &[&str], selected: usize) -> Option<usize> {
+    let padding = 10.0;
+    let label = ui.painter().layout_no_wrap(name.to_owned(), theme::font(12.0), theme::DIM);
+    let label_width = label.size().x + 12.0;
+    let widths: Vec<f32> = choices
+        .iter()
+        .map(|text| {
+            let galley = ui.painter().layout_no_wrap((*text).to_owned(), theme::font(13.0), theme::TEXT);
+            galley.size().x + 2.0 * padding
+        })
+        .collect();
+    let (rect, _) = ui.allocate_exact_size(
+        vec2(label_width + widths.iter().sum::<f32>(), theme::CONTROL_HEIGHT),
+        Sense::hover(),
+    );
+    ui.painter().rect_filled(rect, theme::CORNER, theme::RAISED);
+    let label_at = pos2(rect.left() + 8.0, rect.center().y - label.size().y / 2.0);
+    ui.painter().galley(label_at, label, theme::DIM);
+    let mut left = rect.left() + label_width;
+    let mut clicked = None;
+    for (index, (text, width)) in choices.iter().zip(widths).enumerate() {
+        let cell = Rect::from_min_size(pos2(left, rect.top()), vec2(width, rect.height()));
+        left += width;
+        let response = ui.interact(cell, ui.scope_id().with((name, index)), Sense::click());
+        let is_on = index == selected;
+        let (fill, colour) = match (is_on, response.hovered()) {
+            (true, _) => (theme::ACCENT, theme::ON_ACCENT),
+            (false, true) => (theme::HOVERED, theme::TEXT),
+            (false, false) => (Color32::TRANSPARENT, theme::TEXT),
+        };
+        ui.painter().rect_filled(cell.shrink(2.0), CornerRadius::same(4), fill);
+        focus_ring(ui, cell, &response);
+        ui.painter().text(cell.center(), egui::Align2::CENTER_CENTER, text, theme::font(13.0), colour);
+        response
+            .widget_info(|| WidgetInfo::selected(Role::RadioButton, true, is_on, format!("{name}: {text}")));
+        if response.clicked() {
+            clicked = Some(index);
+        }
+    }
+    clicked
+}
+
+/// Marks the control that the keyboard works on.
+pub fn focus_ring(ui: &Ui, rect: Rect, response: &Response) {
+    if response.has_focus() {
+        ui.painter().rect_stroke(rect, theme::CORNER, Stroke::new(1.5, theme::ACCENT), StrokeKind::Inside);
+    }
+}

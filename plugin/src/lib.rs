@@ -1,0 +1,31 @@
+//! SoundLoCD as a CLAP and VST3 instrument: type a sound, play it.
+//!
+//! - [`plugin`]: the glue to the plugin formats,
+//! - [`params`]: what hosts automate and save,
+//! - [`state`]: what projects keep besides,
+//! - [`sampler`]: plays clips, on the audio thread,
+//! - [`session`]: makes clips, off it,
+//! - [`editor`]: the window.
+
+pub mod editor;
+pub mod params;
+pub mod picture;
+pub mod plugin;
+pub mod repaint;
+pub mod sampler;
+pub mod session;
+pub mod state;
+pub mod take;
+#[cfg(test)]
+mod testing;
+
+pub use plugin::SoundLocd;
+
+// The macros expand to items without documentation and to the formats' unsafe entry points.
+#[allow(missing_docs)]
+pub mod exports {
+    use crate::SoundLocd;
+
+    nice_plug::nice_export_clap!(SoundLocd);
+    nice_plug::nice_export_vst3!(SoundLocd);
+}

@@ -1,0 +1,259 @@
+//! The glue between the plugin formats and the parts of this crate.
+
+use std::sync::{Arc, OnceLock};
+
+use nice_plug::{context::gui::GuiContext, midi, prelude::*};
+use parking_lot::Mutex;
+use soundlocd_engine::service::Service;
+
+use crate::{
+    editor::{self, SoundLocdEditor},
+    params::{MAX_REVISION, SoundLocdParams},
+    sampler::{NoteTag, Sampler, interpolation::KernelBank},
+    session::{Audition, Connect, Session},
+    state,
+};
+
+/// The engine that instances of this process use, if it is not the default one.
+static ENGINE: OnceLock<Arc<Service>> = OnceLock::new();
+
+/// Makes every instance created from now on use `service` instead of the process-wide engine with
+/// the default pack. Works once; for programs that embed the plugin with a model of their own.
+///
+/// # Errors
+/// Gives `service` back if another one is in use already.
+pub fn use_engine(service: Arc<Service>) -> Result<(), Arc<Service>> {
+    ENGINE.set(service)
+}
+
+/// Work for the host's main thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Bump the hidden parameter that makes hosts see an unsaved project.
+    MarkChanged,
+}
+
+/// What the window's thread and the main thread share of the host's connection to the window.
+pub type SharedGuiContext = Arc<Mutex<Option<GuiContext>>>;
+
+/// The instrument.
+pub struct SoundLocd {
+    session: Arc<Session>,
+    params: Arc<SoundLocdParams>,
+    /// Given by the host when the window first opens; holds the plugin weakly.
+    gui_context: SharedGuiContext,
+    /// Built when the host activates the plugin, so that scanning stays cheap.
+    sampler: Option<Sampler>,
+    /// Whether something sounded in the last block, to draw one last time when it stops.
+    was_sounding: bool,
+}
+
+impl Default for SoundLocd {
+    fn default() -> Self {
+        // Nothing is loaded here: the engine is reached at the first request.
+        Self::new(Box::new(|| ENGINE.get().cloned().unwrap_or_else(Service::shared).client()))
+    }
+}
+
+impl SoundLocd {
+    /// An instance that reaches the engine through `connect`.
+    #[must_use]
+    pub fn new(connect: Connect) -> Self {
+        let session = Arc::new(Session::new(connect));
+        Self {
+            params: Arc::new(SoundLocdParams::new(Arc::clone(&session))),
+            session,
+            gui_context: SharedGuiContext::default(),
+            sampler: None,
+            was_sounding: false,
+        }
+    }
+
+    /// What happens off the audio thread.
+    #[must_use]
+    pub fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+}
+
+impl Plugin for SoundLocd {
+    const NAME: &'static str = "SoundLoCD";
+    const VENDOR: &'static str = "SoundLoCD";
+    const URL: &'static str = "";
+    const EMAIL: &'static str = "";
+    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+
+    const AUDIO_IO_LAYOUTS: &'static [AudioIOLayout] = &[AudioIOLayout {
+        main_input_channels: None,
+        main_output_channels: NonZeroU32::new(2),
+        ..AudioIOLayout::const_default()
+    }];
+    const MIDI_INPUT: MidiConfig = MidiConfig::MidiCCs;
+    const SAMPLE_ACCURATE_AUTOMATION: bool = true;
+
+    type Editor = SoundLocdEditor;
+    type SysExMessage = ();
+    type BackgroundTask = Task;
+
+    fn params(&self) -> Arc<dyn Params> {
+        Arc::clone(&self.params) as Arc<dyn Params>
+    }
+
+    fn task_executor(&mut self) -> TaskExecutor<Self> {
+        let (gui_context, params) = (Arc::clone(&self.gui_context), Arc::clone(&self.params));
+        Box::new(move |task| match task {
+            Task::MarkChanged => mark_changed(&gui_context, &params),
+        })
+    }
+
+    fn editor(&mut self, executor: AsyncExecutor<Self>) -> Option<SoundLocdEditor> {
+        self.session.set_on_change(Box::new(move || executor.execute_gui(Task::MarkChanged)));
+        Some(editor::create(&self.session, &self.params, &self.gui_context))
+    }
+
+    fn filter_state(state: &mut PluginState) {
+        state::repair(state);
+    }
+
+    fn activate(
+        &mut self,
+        _layout: &AudioIOLayout,
+        config: &BufferConfig,
+        _context: &mut impl ActivateContext<Self>,
+    ) -> bool {
+        // Tabulated here so that the audio thread never has to.
+        KernelBank::shared();
+        match &mut self.sampler {
+            Some(sampler) => sampler.set_sample_rate(config.sample_rate),
+            None => self.sampler = Some(Sampler::new(config.sample_rate)),
+        }
+        true
+    }
+
+    fn reset(&mut self) {
+        if let Some(sampler) = &mut self.sampler {
+            sampler.reset();
+            sampler.publish(&self.session.shared().playheads);
+        }
+    }
+
+    fn process(
+        &mut self,
+        buffer: &mut Buffer,
+        _aux: &mut AuxiliaryBuffers,
+        context: &mut impl ProcessContext<Self>,
+    ) -> ProcessStatus {
+        let Some(sampler) = &mut self.sampler else { return ProcessStatus::Error("not activated") };
+        let shared = self.session.shared();
+        if let Some(source) = shared.handover.take() {
+            sampler.set_source(source);
+        }
+        sampler.set_settings(self.params.sampler_settings());
+        while let Some(audition) = shared.auditions.pop() {
+            match audition {
+                Audition::Press(key, velocity) => sampler.note_on(NoteTag::key(0, key), velocity),
+                Audition::Release(key) => sampler.note_off(NoteTag::key(0, key)),
+            }
+        }
+
+        let samples = buffer.samples();
+        let [left, right] = buffer.as_slice() else { return ProcessStatus::Error("needs two outputs") };
+        let mut done = 0;
+        loop {
+            let event = context.next_event();
+            let until = event.as_ref().map_or(samples, |e| (e.timing() as usize).clamp(done, samples));
+            if let (Some(left), Some(right)) = (left.get_mut(done..until), right.get_mut(done..until)) {
+                sampler.render(left, right, |tag| {
+                    // Only CLAP hosts listen; one that has no room for it has no use for it.
+                    let _ = context.try_send_event(NoteEvent::VoiceTerminated {
+                        timing: done as u32,
+                        voice_id: tag.id.map_or(midi::VoiceID::Wildcard, midi::VoiceID::ID),
+                        channel: tag.channel.map_or(midi::Channel::Wildcard, midi::Channel::Number),
+                        key: tag.key.map_or(midi::Key::Wildcard, midi::Key::Number),
+                    });
+                });
+            }
+            done = until;
+            match event {
+                Some(event) => handle(sampler, event),
+                None => break,
+            }
+        }
+
+        sampler.publish(&shared.playheads);
+        let sounding = sampler.is_sounding();
+        if sounding || self.was_sounding {
+            shared.repaint.request();
+        }
+        self.was_sounding = sounding;
+        if sounding { ProcessStatus::KeepAlive } else { ProcessStatus::Normal }
+    }
+}
+
+/// Passes an event on to the sampler.
+fn handle(sampler: &mut Sampler, event: NoteEvent<()>) {
+    let tag = |voice_id: midi::VoiceID, channel: midi::Channel, key: midi::Key| NoteTag {
+        id: voice_id.id(),
+        channel: channel.number(),
+        key: key.number(),
+    };
+    match event {
+        NoteEvent::NoteOn { voice_id, channel, key, velocity, .. } => {
+            sampler.note_on(tag(voice_id, channel, key), velocity);
+        }
+        NoteEvent::NoteOff { voice_id, channel, key, .. } => sampler.note_off(tag(voice_id, channel, key)),
+        NoteEvent::Choke { voice_id, channel, key, .. } => sampler.choke(tag(voice_id, channel, key)),
+        NoteEvent::PolyTuning { voice_id, channel, key, tuning, .. } => {
+            sampler.set_note_tuning(tag(voice_id, channel, key), tuning);
+        }
+        NoteEvent::PolyVolume { voice_id, channel, key, gain, .. } => {
+            sampler.set_note_volume(tag(voice_id, channel, key), gain);
+        }
+        NoteEvent::PolyPan { voice_id, channel, key, pan, .. } => {
+            sampler.set_note_pan(tag(voice_id, channel, key), pan);
+        }
+        // 0..=1 with the wheel's rest in the middle.
+        NoteEvent::MidiPitchBend { channel, value, .. } => sampler.set_bend(channel, value * 2.0 - 1.0),
+        NoteEvent::MidiCC { channel, cc, value, .. } => match cc {
+            control_change::DAMPER_PEDAL => sampler.set_pedal(channel, value >= 0.5),
+            control_change::ALL_NOTES_OFF => {
+                sampler.set_pedal(channel, false);
+                sampler.note_off(NoteTag { channel: Some(channel), ..NoteTag::default() });
+            }
+            control_change::ALL_SOUND_OFF => {
+                sampler.choke(NoteTag { channel: Some(channel), ..NoteTag::default() });
+            }
+            control_change::RESET_ALL_CONTROLLERS => {
+                sampler.set_pedal(channel, false);
+                sampler.set_bend(channel, 0.0);
+            }
+            _ => {}
+        },
+        _ => {}
+    }
+}
+
+/// Bumps the hidden parameter. Runs on the host's main thread, so the plugin is alive; before the
+/// window has been opened there is no way to reach the host.
+fn mark_changed(gui_context: &SharedGuiContext, params: &SoundLocdParams) {
+    let Some(context) = gui_context.lock().clone() else { return };
+    let setter = context.param_setter();
+    setter.begin_set_parameter(&params.revision);
+    setter.set_parameter(&params.revision, (params.revision.value() + 1) % (MAX_REVISION + 1));
+    setter.end_set_parameter(&params.revision);
+}
+
+impl ClapPlugin for SoundLocd {
+    const CLAP_ID: &'static str = "org.soundlocd.soundlocd";
+    const CLAP_DESCRIPTION: Option<&'static str> = Some("Type a sound, play it");
+    const CLAP_MANUAL_URL: Option<&'static str> = None;
+    const CLAP_SUPPORT_URL: Option<&'static str> = None;
+    const CLAP_FEATURES: &'static [ClapFeature] =
+        &[ClapFeature::Instrument, ClapFeature::Sampler, ClapFeature::Synthesizer, ClapFeature::Stereo];
+}
+
+impl Vst3Plugin for SoundLocd {
+    const VST3_CLASS_ID: [u8; 16] = *b"SoundLoCDInstr01";
+    const VST3_SUBCATEGORIES: &'static [Vst3SubCategory] =
+        &[Vst3SubCategory::Instrument, Vst3SubCategory::Sampler, Vst3SubCategory::Stereo];
+}

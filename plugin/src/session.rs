@@ -1,0 +1,391 @@
+//! The side of the plugin that is not in real time: what the window shows, what a project keeps,
+//! and the way to the engine.
+//!
+//! One [`Session`] per plugin instance, shared by the audio plugin, the window and the project
+//! fields. Its own thread (started at the first request) talks to the engine, so
+//! that sounds arrive and can be played and saved with the window closed. Nothing here runs on
+//! the audio thread but [`Handover::take`], [`Playheads::publish`] and the audition queue.
+
+mod job;
+mod worker;
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
+    time::Instant,
+};
+
+use crossbeam_channel::Sender;
+use crossbeam_queue::ArrayQueue;
+use parking_lot::Mutex;
+use serde_json::Value;
+use soundlocd_engine::service::{Client, Request, Settings};
+
+pub use job::{Job, Phase};
+
+use crate::{
+    repaint::Repaint,
+    sampler::{Handover, Playheads},
+    state::Project,
+    take::Take,
+};
+use worker::Command;
+
+/// Most takes kept in the list; older ones make room.
+const MAX_TAKES: usize = 24;
+/// Keys pressed in the window that can wait for the audio thread.
+const MAX_AUDITIONS: usize = 64;
+
+/// Makes the connection to the engine, at the first request.
+pub type Connect = Box<dyn FnOnce() -> Client + Send>;
+
+/// A key of the window's keyboard, on its way to the audio thread.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Audition {
+    /// A key goes down, with a velocity in 0..=1.
+    Press(u8, f32),
+    /// A key goes up.
+    Release(u8),
+}
+
+/// Something to tell the user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// In a musician's words: what happened and what to do.
+    pub text: String,
+    /// Whether something failed.
+    pub is_error: bool,
+}
+
+/// What the window shows and the project keeps.
+#[derive(Debug, Default)]
+pub struct Model {
+    /// The text part of the project.
+    pub project: Project,
+    /// Finished sounds, oldest first.
+    pub takes: Vec<Arc<Take>>,
+    /// The take that notes play.
+    pub playing: Option<Arc<Take>>,
+    /// The request that is being worked on.
+    pub job: Option<Job>,
+    /// The last thing that went wrong or is worth saying.
+    pub message: Option<Message>,
+    /// A clip in the project that could not be read: written back as it was, until there is a
+    /// new one.
+    unread_clip: Option<Value>,
+}
+
+/// A copy of what the window shows, for drawing without holding the lock.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// See [`Model::project`].
+    pub project: Project,
+    /// See [`Model::takes`].
+    pub takes: Vec<Arc<Take>>,
+    /// See [`Model::playing`].
+    pub playing: Option<Arc<Take>>,
+    /// See [`Model::job`].
+    pub job: Option<Job>,
+    /// See [`Model::message`].
+    pub message: Option<Message>,
+}
+
+/// What the session's thread and its owner share.
+pub struct Shared {
+    /// Locked for moments only; never by the audio thread.
+    model: Mutex<Model>,
+    /// Clips on their way to the audio thread.
+    pub handover: Handover,
+    /// Where the voices are.
+    pub playheads: Playheads,
+    /// Keys from the window.
+    pub auditions: ArrayQueue<Audition>,
+    /// Asks the window, if there is one, to draw itself.
+    pub repaint: Repaint,
+    /// Tells the host that there is something to save.
+    on_change: Mutex<Option<Box<dyn Fn() + Send>>>,
+    /// Number of the last take.
+    last_take: AtomicU64,
+}
+
+/// See the [module](self).
+pub struct Session {
+    shared: Arc<Shared>,
+    /// How to reach the engine, until the thread has been started.
+    connect: Mutex<Option<Connect>>,
+    worker: Mutex<Option<(Sender<Command>, JoinHandle<()>)>>,
+}
+
+impl Session {
+    /// An empty session. `connect` is called at the first request, on the session's own thread.
+    #[must_use]
+    pub fn new(connect: Connect) -> Self {
+        let shared = Shared {
+            model: Mutex::default(),
+            handover: Handover::default(),
+            playheads: Playheads::default(),
+            auditions: ArrayQueue::new(MAX_AUDITIONS),
+            repaint: Repaint::default(),
+            on_change: Mutex::default(),
+            last_take: AtomicU64::new(0),
+        };
+        Self { shared: Arc::new(shared), connect: Mutex::new(Some(connect)), worker: Mutex::default() }
+    }
+
+    /// What the audio thread and the window need besides the model.
+    #[must_use]
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Looks at or changes the model. `f` must be quick and not call back into the session.
+    pub fn with<R>(&self, f: impl FnOnce(&mut Model) -> R) -> R {
+        f(&mut self.shared.model.lock())
+    }
+
+    /// What the window shows now.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.with(|model| Snapshot {
+            project: model.project.clone(),
+            takes: model.takes.clone(),
+            playing: model.playing.clone(),
+            job: model.job.clone(),
+            message: model.message.clone(),
+        })
+    }
+
+    /// Sets what is called when the project changed without a parameter having changed.
+    pub fn set_on_change(&self, on_change: Box<dyn Fn() + Send>) {
+        *self.shared.on_change.lock() = Some(on_change);
+    }
+
+    /// Starts making sounds of the current prompt, with a new seed unless it is locked. A request
+    /// that is still running is cancelled; its finished variations stay.
+    pub fn generate(&self, settings: Settings, variations: u32) {
+        let request = self.with(|model| {
+            let project = &mut model.project;
+            if !project.seed_locked {
+                project.seed = random_seed();
+            }
+            Request {
+                prompt: project.prompt.clone(),
+                negative_prompt: Some(project.negative_prompt.clone()).filter(|text| !text.is_empty()),
+                settings,
+                seed: project.seed,
+                variations,
+            }
+        });
+        match request.validate() {
+            Ok(request) => {
+                self.with(|model| {
+                    model.message = None;
+                    model.job = Some(Job::new(&request));
+                });
+                self.send(Command::Generate(request));
+            }
+            Err(error) => self.shared.tell(&error.to_string(), true),
+        }
+        self.shared.repaint.request();
+    }
+
+    /// Stops the running request, if there is one.
+    pub fn cancel(&self) {
+        let running = self.with(|model| match &mut model.job {
+            Some(job) => {
+                job.phase = Phase::Stopping;
+                true
+            }
+            None => false,
+        });
+        if running {
+            self.send(Command::Cancel);
+        }
+    }
+
+    /// Makes notes play the take numbered `id`.
+    pub fn select(&self, id: u64) {
+        let take = self.with(|model| model.takes.iter().find(|take| take.id == id).cloned());
+        if let Some(take) = take {
+            self.shared.play(&take);
+            self.shared.changed();
+        }
+    }
+
+    /// Brings back prompt and seed of a take, the seed locked, so that Generate makes it again.
+    pub fn recall(&self, id: u64) {
+        self.with(|model| {
+            if let Some(take) = model.takes.iter().find(|take| take.id == id) {
+                let provenance = &take.clip.provenance;
+                model.project = Project {
+                    prompt: provenance.prompt.clone(),
+                    negative_prompt: provenance.negative_prompt.clone().unwrap_or_default(),
+                    seed: provenance.seed,
+                    seed_locked: true,
+                };
+            }
+        });
+        self.shared.changed();
+    }
+
+    /// Removes a take from the list. The one that notes play stays.
+    pub fn discard(&self, id: u64) {
+        self.with(|model| {
+            if model.playing.as_ref().is_none_or(|playing| playing.id != id) {
+                model.takes.retain(|take| take.id != id);
+            }
+        });
+    }
+
+    /// Says that the prompt or the seed was edited.
+    pub fn project_edited(&self) {
+        self.shared.changed();
+    }
+
+    /// The text part of the project.
+    #[must_use]
+    pub fn project(&self) -> Project {
+        self.with(|model| model.project.clone())
+    }
+
+    /// The clip for the project file: always the newest one, even if it arrived a moment ago.
+    #[must_use]
+    pub fn clip_value(&self) -> Value {
+        let (playing, unread) = self.with(|model| (model.playing.clone(), model.unread_clip.clone()));
+        match playing {
+            // Outside of the lock: this may encode.
+            Some(take) => Value::String(take.encoded().to_owned()),
+            None => unread.unwrap_or(Value::Null),
+        }
+    }
+
+    /// Takes over the text part of a project.
+    pub fn restore_project(&self, value: &Value) {
+        let (project, problem) = Project::from_value(value);
+        self.with(|model| model.project = project);
+        if let Some(problem) = problem {
+            self.shared.tell(&problem, true);
+        }
+        self.shared.repaint.request();
+    }
+
+    /// Takes over the clip of a project: decoded here and now (some milliseconds, on the host's
+    /// thread for loading projects), so that the first block played after loading has it.
+    pub fn restore_clip(&self, value: &Value) {
+        let take = match value {
+            Value::Null => Ok(None),
+            Value::String(text) => Take::decode(self.shared.next_take(), text).map(Some),
+            _ => Err("it is not a clip".to_owned()),
+        };
+        self.cancel();
+        let (take, problem) = match take {
+            Ok(take) => (take.map(Arc::new), None),
+            Err(problem) => (None, Some(problem)),
+        };
+        self.with(|model| {
+            // Whatever is still being made belongs to what was open before.
+            model.job = None;
+            model.takes = take.iter().cloned().collect();
+            model.playing.clone_from(&take);
+            model.unread_clip = problem.as_ref().map(|_| value.clone());
+            model.message = problem.map(|problem| Message {
+                text: format!(
+                    "The sound saved in this project could not be read: {problem}. It is kept in the \
+                     project until you make a new one."
+                ),
+                is_error: true,
+            });
+        });
+        self.shared.handover.offer(take.as_ref().map(|take| Arc::clone(&take.source)));
+        if let Some(take) = take {
+            self.send(Command::Illustrate(take));
+        }
+        self.shared.repaint.request();
+    }
+
+    /// Hands a command to the session's thread, starting it if need be.
+    fn send(&self, command: Command) {
+        let mut worker = self.worker.lock();
+        if worker.is_none()
+            && let Some(connect) = self.connect.lock().take()
+        {
+            match worker::start(Arc::clone(&self.shared), connect) {
+                Ok(started) => *worker = Some(started),
+                Err(error) => {
+                    self.with(|model| model.job = None);
+                    self.shared.tell(&format!("The system gave no thread to work on: {error}"), true);
+                }
+            }
+        }
+        if let Some((commands, _)) = worker.as_ref() {
+            // Fails only when the thread is gone, which it is only after `drop`.
+            let _ = commands.send(command);
+        }
+    }
+}
+
+/// A seed that can be read out loud, from the system's randomness.
+#[must_use]
+pub fn random_seed() -> u64 {
+    RandomState::new().hash_one(Instant::now()) % 1_000_000
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // Hosts may unload the library next: the thread must be gone by then. It ends at once,
+        // since it waits for the engine in short steps only.
+        if let Some((commands, thread)) = self.worker.lock().take() {
+            drop(commands);
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    /// Shows a message.
+    fn tell(&self, text: &str, is_error: bool) {
+        self.model.lock().message = Some(Message { text: text.to_owned(), is_error });
+        self.repaint.request();
+    }
+
+    /// Makes notes play `take`.
+    fn play(&self, take: &Arc<Take>) {
+        self.model.lock().playing = Some(Arc::clone(take));
+        self.handover.offer(Some(Arc::clone(&take.source)));
+        self.repaint.request();
+    }
+
+    /// Tells the host that there is something to save.
+    fn changed(&self) {
+        if let Some(on_change) = self.on_change.lock().as_ref() {
+            on_change();
+        }
+        self.repaint.request();
+    }
+
+    /// A number for a new take.
+    fn next_take(&self) -> u64 {
+        self.last_take.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Adds a finished take to the list.
+    fn add(&self, take: Arc<Take>) {
+        let mut model = self.model.lock();
+        model.takes.push(take);
+        while model.takes.len() > MAX_TAKES {
+            let playing = model.playing.as_ref().map(|take| take.id);
+            match model.takes.iter().position(|take| Some(take.id) != playing) {
+                Some(oldest) => drop(model.takes.remove(oldest)),
+                None => break,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "session/tests.rs"]
+mod tests;

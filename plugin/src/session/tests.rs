@@ -1,0 +1,186 @@
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use soundlocd_engine::service::Service;
+
+use super::*;
+use crate::testing::ToneGenerator;
+
+impl Session {
+    /// A session whose engine makes tones.
+    pub(crate) fn for_tests() -> Self {
+        Self::with_step_time(Duration::from_millis(1))
+    }
+
+    fn with_step_time(step_time: Duration) -> Self {
+        Self::new(Box::new(move || {
+            let loader = move || Ok(Box::new(ToneGenerator { step_time }) as _);
+            Service::new(loader).client()
+        }))
+    }
+}
+
+/// Waits until the session says yes.
+fn wait(session: &Session, what: &str, mut done: impl FnMut(&Model) -> bool) {
+    let start = Instant::now();
+    while !session.with(|model| done(model)) {
+        assert!(start.elapsed() < Duration::from_secs(20), "no {what} within 20 s");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn short() -> Settings {
+    Settings { seconds: 0.3, ..Settings::default() }
+}
+
+fn ask(session: &Session, prompt: &str, variations: u32) {
+    session.with(|model| model.project.prompt = prompt.to_owned());
+    session.generate(short(), variations);
+}
+
+#[test]
+fn variations_arrive_and_the_first_is_played_and_saved() {
+    let session = Session::for_tests();
+    ask(&session, "a tone", 3);
+    wait(&session, "end", |model| model.job.is_none());
+    let (takes, playing) = session.with(|model| (model.takes.clone(), model.playing.clone()));
+    assert_eq!(takes.len(), 3);
+    assert_eq!(playing.unwrap().id, takes[0].id);
+    assert_eq!(session.shared().handover.take().unwrap().unwrap().id(), takes[0].id);
+    assert_eq!(session.clip_value(), json!(takes[0].encoded()));
+    session.select(takes[2].id);
+    assert_eq!(session.clip_value(), json!(takes[2].encoded()));
+}
+
+#[test]
+fn state_reads_back_bit_for_bit_without_an_engine() {
+    let first = Session::for_tests();
+    ask(&first, "a tone", 1);
+    wait(&first, "end", |model| model.job.is_none());
+    let (project, clip) = (first.project(), first.clip_value());
+
+    let second = Session::new(Box::new(|| panic!("restoring a project must not reach the engine")));
+    second.restore_clip(&clip);
+    second.restore_project(&project.to_value());
+    assert_eq!(second.project(), project);
+    assert_eq!(second.clip_value(), clip);
+    let audio = |session: &Session| session.with(|model| model.playing.clone().unwrap().clip.clone());
+    assert_eq!(audio(&first), audio(&second));
+    // It is there for the very next block.
+    assert!(second.shared().handover.take().unwrap().is_some());
+}
+
+#[test]
+fn damaged_clips_leave_a_message_and_are_written_back() {
+    for value in [json!("not base64!"), json!("AAAA"), json!(""), json!(7), json!({"a": []}), json!(false)] {
+        let session = Session::for_tests();
+        ask(&session, "a tone", 1);
+        wait(&session, "end", |model| model.job.is_none());
+        session.restore_clip(&value);
+        session.with(|model| {
+            assert!(model.playing.is_none() && model.takes.is_empty());
+            assert!(model.message.as_ref().unwrap().is_error);
+        });
+        assert_eq!(session.clip_value(), value);
+        assert!(session.shared().handover.take().unwrap().is_none());
+        // A new sound takes its place.
+        ask(&session, "a tone", 1);
+        wait(&session, "end", |model| model.job.is_none());
+        assert_ne!(session.clip_value(), value);
+    }
+    let session = Session::for_tests();
+    session.restore_clip(&Value::Null);
+    assert!(session.with(|model| model.message.is_none()));
+}
+
+#[test]
+fn failures_and_bad_prompts_become_messages() {
+    let session = Session::for_tests();
+    for prompt in ["", " \0 ", &"x".repeat(10_000)] {
+        ask(&session, prompt, 1);
+        assert!(session.with(|model| model.job.is_none() && model.message.take().is_some()), "{prompt:.9}");
+    }
+    for prompt in ["fail", "panic"] {
+        ask(&session, prompt, 1);
+        wait(&session, "message", |model| model.job.is_none() && model.message.is_some());
+    }
+    // The engine goes on.
+    ask(&session, "\u{1F941} صوت", 1);
+    wait(&session, "end", |model| model.job.is_none());
+    session.with(|model| assert!(model.message.is_none() && model.takes.len() == 1));
+}
+
+#[test]
+fn generate_twice_replaces_and_cancel_stops() {
+    let session = Session::with_step_time(Duration::from_millis(20));
+    ask(&session, "first", 4);
+    ask(&session, "second", 1);
+    wait(&session, "end", |model| model.job.is_none());
+    session.with(|model| {
+        assert_eq!(model.playing.as_ref().unwrap().clip.provenance.prompt, "second");
+    });
+    ask(&session, "third", 4);
+    wait(&session, "progress", |model| {
+        matches!(model.job.as_ref().unwrap().phase, Phase::Making { step: 2.., .. })
+    });
+    session.cancel();
+    wait(&session, "end", |model| model.job.is_none());
+    session.with(|model| {
+        assert!(model.message.is_none());
+        assert!(model.takes.iter().all(|take| take.clip.provenance.prompt != "third"));
+    });
+}
+
+#[test]
+fn dropping_a_session_while_it_works_returns_at_once() {
+    let session = Session::with_step_time(Duration::from_millis(50));
+    ask(&session, "a tone", 8);
+    wait(&session, "progress", |model| model.job.as_ref().unwrap().preview.is_some());
+    let start = Instant::now();
+    drop(session);
+    assert!(start.elapsed() < Duration::from_secs(2));
+}
+
+#[test]
+fn restoring_a_project_stops_what_was_being_made() {
+    let session = Session::with_step_time(Duration::from_millis(5));
+    ask(&session, "old", 8);
+    wait(&session, "clip", |model| model.playing.is_some());
+    let clip = session.clip_value();
+    session.restore_clip(&clip);
+    let id = session.with(|model| model.playing.clone().unwrap().id);
+    std::thread::sleep(Duration::from_millis(300));
+    session.with(|model| {
+        assert!(model.job.is_none());
+        assert_eq!(model.playing.as_ref().unwrap().id, id);
+    });
+}
+
+#[test]
+fn the_list_is_bounded_and_keeps_what_is_played() {
+    let session = Session::for_tests();
+    ask(&session, "a tone", 1);
+    wait(&session, "end", |model| model.job.is_none());
+    let first = session.with(|model| model.playing.clone().unwrap());
+    for _ in 0..30 {
+        let take = Take::new(session.shared().next_take(), Arc::clone(&first.clip));
+        session.shared().add(Arc::new(take));
+    }
+    session.with(|model| {
+        assert_eq!(model.takes.len(), MAX_TAKES);
+        assert!(model.takes.iter().any(|take| take.id == first.id));
+    });
+    session.discard(first.id);
+    assert!(session.with(|model| model.takes.iter().any(|take| take.id == first.id)));
+}
+
+#[test]
+fn changes_are_reported_to_the_host() {
+    let session = Session::for_tests();
+    let (sender, receiver) = crossbeam_channel::unbounded();
+    session.set_on_change(Box::new(move || sender.send(()).unwrap()));
+    ask(&session, "a tone", 1);
+    assert!(receiver.recv_timeout(Duration::from_secs(20)).is_ok());
+}

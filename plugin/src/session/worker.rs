@@ -1,0 +1,171 @@
+//! The session's thread: passes requests to the engine and its answers to the model.
+
+use std::{
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use crossbeam_channel::{Receiver, Sender, TryRecvError};
+use soundlocd_engine::service::{Client, Event, JobId, Request};
+
+use super::{Connect, Phase, Shared};
+use crate::take::Take;
+
+/// How long to wait for the engine before looking for commands again.
+const PATIENCE: Duration = Duration::from_millis(15);
+
+/// What the thread can be asked to do. It ends when the sender is dropped.
+pub(super) enum Command {
+    /// Make sounds, instead of what is being made.
+    Generate(Request),
+    /// Stop making sounds.
+    Cancel,
+    /// Compute a spectrogram.
+    Illustrate(Arc<Take>),
+}
+
+/// Starts the thread.
+///
+/// # Errors
+/// If the system refuses.
+pub(super) fn start(
+    shared: Arc<Shared>,
+    connect: Connect,
+) -> std::io::Result<(Sender<Command>, JoinHandle<()>)> {
+    let (sender, commands) = crossbeam_channel::unbounded();
+    let thread = thread::Builder::new().name("soundlocd session".to_owned()).spawn(move || {
+        Worker { shared, commands, connect: Some(connect), client: None, current: None }.run();
+    })?;
+    Ok((sender, thread))
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    commands: Receiver<Command>,
+    /// How to reach the engine, until the first request.
+    connect: Option<Connect>,
+    /// Dropping it cancels what is running.
+    client: Option<Client>,
+    /// The request that the window shows.
+    current: Option<JobId>,
+}
+
+impl Worker {
+    fn run(mut self) {
+        loop {
+            // With nothing under way there is nothing to wait for but commands.
+            let command = if self.current.is_some() {
+                match self.commands.try_recv() {
+                    Ok(command) => Some(command),
+                    Err(TryRecvError::Empty) => None,
+                    Err(TryRecvError::Disconnected) => return,
+                }
+            } else {
+                match self.commands.recv() {
+                    Ok(command) => Some(command),
+                    Err(_) => return,
+                }
+            };
+            match command {
+                Some(Command::Generate(request)) => self.generate(request),
+                Some(Command::Cancel) => self.cancel(),
+                Some(Command::Illustrate(take)) => {
+                    take.illustrate();
+                    self.shared.repaint.request();
+                }
+                None => {
+                    if let Some(event) = self.client.as_ref().and_then(|c| c.recv_timeout(PATIENCE)) {
+                        self.handle(event);
+                    }
+                }
+            }
+        }
+    }
+
+    fn generate(&mut self, request: Request) {
+        self.cancel();
+        if let Some(connect) = self.connect.take() {
+            self.client = Some(connect());
+        }
+        let Some(client) = &self.client else { return };
+        match client.submit(request) {
+            Ok(job) => self.current = Some(job),
+            Err(error) => self.finish(Some(error.to_string())),
+        }
+    }
+
+    fn cancel(&mut self) {
+        if let (Some(client), Some(job)) = (&self.client, self.current) {
+            client.cancel(job);
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Queued { job, ahead } => self.set_phase(job, Phase::Waiting { ahead }),
+            Event::Loading { job } => self.set_phase(job, Phase::Loading),
+            Event::Progress { job, variation, step, steps, eta_seconds, preview } => {
+                self.set_phase(job, Phase::Making { variation, step, steps, eta: eta_seconds });
+                if self.current == Some(job)
+                    && let Some(preview) = preview
+                    && let Some(job) = &mut self.shared.model.lock().job
+                {
+                    job.preview = Some(preview);
+                }
+            }
+            // Kept even if another request has taken over: what is finished is never lost.
+            Event::Clip { job, clip, .. } => self.add(job, clip),
+            Event::Finished { job } | Event::Cancelled { job } if self.current == Some(job) => {
+                self.finish(None);
+            }
+            Event::Failed { job, message } if self.current == Some(job) => self.finish(Some(message)),
+            Event::Skipped { job, message, .. } if self.current == Some(job) => {
+                if let Some(job) = &mut self.shared.model.lock().job {
+                    job.finished += 1;
+                }
+                self.shared.tell(&message, true);
+            }
+            // The end of a request that another one has replaced.
+            _ => {}
+        }
+        self.shared.repaint.request();
+    }
+
+    fn set_phase(&self, job: JobId, phase: Phase) {
+        if self.current == Some(job)
+            && let Some(job) = &mut self.shared.model.lock().job
+            && job.phase != Phase::Stopping
+        {
+            job.phase = phase;
+        }
+    }
+
+    /// A sound is done: into the list, and under the keys if it is the first of its request.
+    fn add(&mut self, job: JobId, clip: Arc<soundlocd_engine::clip::Clip>) {
+        let take = Arc::new(Take::new(self.shared.next_take(), clip));
+        self.shared.add(Arc::clone(&take));
+        let is_first = self.current == Some(job)
+            && self.shared.model.lock().job.as_mut().is_some_and(|job| {
+                job.finished += 1;
+                !std::mem::replace(&mut job.has_sound, true)
+            });
+        if is_first {
+            self.shared.play(&take);
+            self.shared.changed();
+        }
+        // Now rather than when the host saves or the window draws.
+        let _ = take.encoded();
+        take.illustrate();
+    }
+
+    /// The request is over, with a message if it failed.
+    fn finish(&mut self, error: Option<String>) {
+        self.current = None;
+        self.shared.model.lock().job = None;
+        match error {
+            Some(message) => self.shared.tell(&message, true),
+            None => self.shared.repaint.request(),
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! What a project file keeps of the plugin besides its parameters, and how damage is survived.
+//!
+//! Two fields, each JSON of its own: `project` (prompt, seed, format version) and `clip` (the
+//! audio with its provenance, lossless, in base64). Whatever a field holds, the other is kept,
+//! nothing panics, and the window says what was lost.
+
+use std::sync::Arc;
+
+use nice_plug::{
+    params::persist::PersistentField,
+    plugin::ParamValue,
+    prelude::{Params, PluginState},
+};
+use serde_json::{Value, json};
+use soundlocd_engine::service::Service;
+
+use crate::{params::SoundLocdParams, session::Session};
+
+/// Version of the fields' layout, written into every project.
+pub const FORMAT: u64 = 1;
+/// Longest prompt kept; the engine takes fewer, but what was typed is not thrown away.
+const MAX_PROMPT_CHARS: usize = 2_000;
+/// Names of the persistent fields.
+const FIELDS: [&str; 2] = ["project", "clip"];
+
+/// The text part of a project.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Project {
+    /// What to hear.
+    pub prompt: String,
+    /// What not to hear; may be empty.
+    pub negative_prompt: String,
+    /// Seed of the last or next request.
+    pub seed: u64,
+    /// Whether Generate keeps the seed instead of rolling a new one.
+    pub seed_locked: bool,
+}
+
+impl Default for Project {
+    fn default() -> Self {
+        Self { prompt: String::new(), negative_prompt: String::new(), seed: 1, seed_locked: false }
+    }
+}
+
+impl Project {
+    /// The value of the `project` field.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        json!({
+            "format": FORMAT,
+            "prompt": self.prompt,
+            "negative_prompt": self.negative_prompt,
+            "seed": self.seed,
+            "seed_locked": self.seed_locked,
+        })
+    }
+
+    /// Reads the `project` field: what is missing or of a wrong type takes its default. The second
+    /// value says what is wrong, if anything is.
+    #[must_use]
+    pub fn from_value(value: &Value) -> (Self, Option<String>) {
+        let Value::Object(fields) = value else {
+            // A project that never had one (`null`) is a new project.
+            let problem = (!value.is_null())
+                .then(|| "The prompt saved in this project is damaged and was left empty.".to_owned());
+            return (Self::default(), problem);
+        };
+        let mut damaged = Vec::new();
+        let mut read = |name: &'static str, read: &mut dyn FnMut(&Value) -> bool| {
+            if let Some(value) = fields.get(name)
+                && !read(value)
+            {
+                damaged.push(name.replace('_', " "));
+            }
+        };
+        let mut project = Self::default();
+        let text = |value: &Value| value.as_str().map(clean);
+        read("prompt", &mut |v| text(v).map(|text| project.prompt = text).is_some());
+        read("negative_prompt", &mut |v| text(v).map(|text| project.negative_prompt = text).is_some());
+        read("seed", &mut |v| v.as_u64().map(|seed| project.seed = seed).is_some());
+        read("seed_locked", &mut |v| v.as_bool().map(|locked| project.seed_locked = locked).is_some());
+        let newer = fields.get("format").and_then(Value::as_u64).is_some_and(|format| format > FORMAT);
+        let problem = if newer {
+            Some("This project was saved by a newer SoundLoCD: some of it may be missing here.".to_owned())
+        } else if damaged.is_empty() {
+            None
+        } else {
+            Some(format!("Parts of this project are damaged and were reset: {}.", damaged.join(", ")))
+        };
+        (project, problem)
+    }
+}
+
+/// Text from outside, without control characters and not absurdly long.
+fn clean(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(MAX_PROMPT_CHARS).collect()
+}
+
+/// Repairs a state before the framework reads it: every field is there and valid JSON (so that
+/// none keeps the value of a project opened earlier), every number is finite and in range.
+pub fn repair(state: &mut PluginState) {
+    state.params.retain(|_, value| !matches!(value, ParamValue::F32(x) if !x.is_finite()));
+    bring_into_range(state);
+    for name in FIELDS {
+        let field = state.fields.entry(name.to_owned()).or_insert_with(|| "null".to_owned());
+        if serde_json::from_str::<Value>(field).is_err() {
+            // Not what either field writes: read as damage.
+            *field = "false".to_owned();
+        }
+    }
+}
+
+/// Limits every number to its parameter's range: the framework sets what it reads as it is, and a
+/// gain of 10^30 dB would reach the loudspeakers.
+fn bring_into_range(state: &mut PluginState) {
+    // Parameters of no instance, which know their ranges; nothing connects to the engine.
+    let session = Arc::new(Session::new(Box::new(|| Service::shared().client())));
+    let parameters = SoundLocdParams::new(session);
+    for (id, parameter, _) in parameters.param_map() {
+        // SAFETY: the pointers are into `parameters`, which lives to the end of this function.
+        #[allow(unsafe_code)]
+        let (least, most) = unsafe { (parameter.preview_plain(0.0), parameter.preview_plain(1.0)) };
+        match state.params.get_mut(&id) {
+            Some(ParamValue::F32(value)) => *value = value.max(least).min(most),
+            // In range, every integer that a parameter here can have is exact in f32.
+            Some(ParamValue::I32(value)) => *value = (*value).max(least as i32).min(most as i32),
+            _ => {}
+        }
+    }
+}
+
+/// The persistent field `project`; its value lives in the [`Session`].
+pub struct ProjectField(Arc<Session>);
+
+impl ProjectField {
+    /// The field of `session`.
+    #[must_use]
+    pub fn new(session: Arc<Session>) -> Self {
+        Self(session)
+    }
+}
+
+impl PersistentField<'_, Value> for ProjectField {
+    fn set(&self, value: Value) {
+        self.0.restore_project(&value);
+    }
+
+    fn map<F, R>(&self, f: F) -> R
+    where
+        F: Fn(&Value) -> R,
+    {
+        f(&self.0.project().to_value())
+    }
+}
+
+/// The persistent field `clip`; its value lives in the [`Session`].
+pub struct ClipField(Arc<Session>);
+
+impl ClipField {
+    /// The field of `session`.
+    #[must_use]
+    pub fn new(session: Arc<Session>) -> Self {
+        Self(session)
+    }
+}
+
+impl PersistentField<'_, Value> for ClipField {
+    fn set(&self, value: Value) {
+        self.0.restore_clip(&value);
+    }
+
+    fn map<F, R>(&self, f: F) -> R
+    where
+        F: Fn(&Value) -> R,
+    {
+        f(&self.0.clip_value())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn project_reads_back() {
+        let project = Project {
+            prompt: "rain on \"tin\" \u{1F327}".into(),
+            negative_prompt: "hum".into(),
+            seed: u64::MAX,
+            seed_locked: true,
+        };
+        let text = serde_json::to_string(&project.to_value()).unwrap();
+        let (again, problem) = Project::from_value(&serde_json::from_str(&text).unwrap());
+        assert_eq!((again, problem), (project, None));
+    }
+
+    #[test]
+    fn damage_in_one_entry_keeps_the_others() {
+        let (project, problem) =
+            Project::from_value(&json!({"prompt": "a kick", "seed": -1, "seed_locked": "yes"}));
+        assert_eq!(project, Project { prompt: "a kick".into(), ..Project::default() });
+        assert!(problem.unwrap().contains("seed, seed locked"));
+        for value in [json!(3), json!("text"), json!([1, 2]), json!(false)] {
+            let (project, problem) = Project::from_value(&value);
+            assert_eq!(project, Project::default());
+            assert!(problem.is_some());
+        }
+        assert_eq!(Project::from_value(&Value::Null), (Project::default(), None));
+    }
+
+    #[test]
+    fn newer_projects_are_read_and_announced() {
+        let (project, problem) = Project::from_value(&json!({"format": 99, "prompt": "x", "new": {}}));
+        assert_eq!(project.prompt, "x");
+        assert!(problem.unwrap().contains("newer"));
+    }
+
+    #[test]
+    fn control_characters_and_endless_prompts_are_cut() {
+        let (project, _) = Project::from_value(&json!({"prompt": format!("a\0b\n{}", "c".repeat(100_000))}));
+        assert!(project.prompt.starts_with("abc"));
+        assert_eq!(project.prompt.chars().count(), MAX_PROMPT_CHARS);
+    }
+
+    #[test]
+    fn repair_limits_numbers_to_their_ranges() {
+        let mut state = PluginState {
+            version: String::new(),
+            params: [
+                ("gain".to_owned(), ParamValue::F32(1e30)),
+                ("attack".to_owned(), ParamValue::F32(-1e30)),
+                ("root".to_owned(), ParamValue::I32(i32::MAX)),
+                ("voices".to_owned(), ParamValue::I32(i32::MIN)),
+                ("tune".to_owned(), ParamValue::F32(0.37)),
+            ]
+            .into(),
+            fields: [].into(),
+        };
+        repair(&mut state);
+        let value = |id: &str| match state.params[id] {
+            ParamValue::F32(value) => value,
+            ParamValue::I32(value) => value as f32,
+            _ => f32::NAN,
+        };
+        assert_eq!(value("gain"), 12.0);
+        assert_eq!(value("attack"), 0.0);
+        assert_eq!(value("root"), 127.0);
+        assert_eq!(value("voices"), 1.0);
+        assert_eq!(value("tune"), 0.37);
+    }
+
+    #[test]
+    fn repair_completes_and_cleans() {
+        let mut state = PluginState {
+            version: String::new(),
+            params: [
+                ("gain".to_owned(), ParamValue::F32(f32::INFINITY)),
+                ("tune".to_owned(), ParamValue::F32(1.0)),
+            ]
+            .into(),
+            fields: [("clip".to_owned(), "{broken".to_owned())].into(),
+        };
+        repair(&mut state);
+        assert_eq!(state.params.len(), 1);
+        assert_eq!(state.fields["clip"], "false");
+        assert_eq!(state.fields["project"], "null");
+    }
+}

@@ -1,0 +1,118 @@
+"""An X display of its own for a test: Xvfb, a window manager, a settings daemon, and a user's hands."""
+
+import os
+import pathlib
+import re
+import subprocess
+import tempfile
+import time
+
+
+class Display:
+    """Use as a context manager. Everything it starts is stopped at the end."""
+
+    SIZE = (1280, 900)
+
+    def __enter__(self) -> "Display":
+        self._processes = []
+        self._folder = tempfile.TemporaryDirectory()
+        # Xvfb picks a free display itself and tells its number through a pipe.
+        read, write = os.pipe()
+        width, height = self.SIZE
+        self._start(
+            ["Xvfb", "-displayfd", str(write), "-screen", "0", f"{width}x{height}x24", "-nolisten", "tcp"],
+            pass_fds=[write],
+        )
+        os.close(write)
+        with os.fdopen(read) as pipe:
+            self.name = ":" + pipe.readline().strip()
+        # Software rendering, whatever the machine has.
+        self.environment = os.environ | {"DISPLAY": self.name, "LIBGL_ALWAYS_SOFTWARE": "1"}
+        self.environment.pop("WAYLAND_DISPLAY", None)
+        settings = pathlib.Path(self._folder.name, "xsettings")
+        settings.write_text('Net/ThemeName "Adwaita"\n')
+        self._start(["openbox"])
+        self._start(["xsettingsd", "-c", str(settings)])
+        time.sleep(0.5)
+        return self
+
+    def __exit__(self, *_):
+        for process in reversed(self._processes):
+            process.terminate()
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        self._folder.cleanup()
+
+    def _start(self, command, **options):
+        environment = getattr(self, "environment", os.environ)
+        quiet = subprocess.DEVNULL
+        self._processes.append(
+            subprocess.Popen(command, env=environment, stdout=quiet, stderr=quiet, **options)
+        )
+
+    def run(self, *command: str) -> str:
+        """Runs an X program on this display and returns what it prints."""
+        result = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=30)
+        assert result.returncode == 0, f"{command}: {result.stderr}"
+        return result.stdout
+
+    def window(self, title: str, timeout: float = 30) -> "Window":
+        """Waits for a window whose title contains `title`."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            tree = self.run("xwininfo", "-root", "-tree")
+            for line in tree.splitlines():
+                match = re.match(r'\s*(0x[0-9a-f]+) "([^"]*)".*?(\d+)x(\d+)[+-]', line)
+                if match and title.lower() in match[2].lower() and int(match[3]) > 100:
+                    return Window(self, match[1])
+            time.sleep(0.2)
+        raise AssertionError(f"no window {title!r} within {timeout} s:\n{tree}")
+
+    def screenshot(self, path: pathlib.Path):
+        """Keeps the whole screen as a PNG."""
+        self.run("import", "-window", "root", str(path))
+
+
+class Window:
+    """A window on a [`Display`]; positions are fractions of its width and height."""
+
+    def __init__(self, display: Display, identifier: str):
+        self.display = display
+        self.identifier = identifier
+        time.sleep(1.0)
+
+    def geometry(self) -> tuple[int, int, int, int]:
+        """Left, top, width, height on the screen."""
+        text = self.display.run("xwininfo", "-id", self.identifier)
+        find = lambda name: int(re.search(rf"{name}:\s+(-?\d+)", text)[1])
+        return (
+            find("Absolute upper-left X"),
+            find("Absolute upper-left Y"),
+            find("Width"),
+            find("Height"),
+        )
+
+    def click(self, x: float, y: float):
+        left, top, width, height = self.geometry()
+        position = (str(round(left + x * width)), str(round(top + y * height)))
+        self.display.run("xdotool", "mousemove", *position)
+        time.sleep(0.2)
+        self.display.run("xdotool", "click", "1")
+        time.sleep(0.3)
+
+    def type(self, text: str):
+        self.display.run("xdotool", "type", "--delay", "50", text)
+        time.sleep(0.3)
+
+    def key(self, name: str):
+        self.display.run("xdotool", "key", "--delay", "50", name)
+        time.sleep(0.3)
+
+    def pixels(self) -> bytes:
+        """The window's picture, raw: for comparisons only."""
+        command = ["import", "-window", self.identifier, "-depth", "8", "rgb:-"]
+        return subprocess.run(
+            command, env=self.display.environment, capture_output=True, timeout=30, check=True
+        ).stdout

@@ -1,0 +1,135 @@
+"""The plugin's window in a VST3 host, used with mouse and keyboard on a display of its own."""
+
+import pathlib
+import subprocess
+import sys
+import time
+import warnings
+
+import juce_state
+
+HERE = pathlib.Path(__file__).parent
+PROMPT = "a small metal bell rings"
+# Where the prompt's text box is, as fractions of the window.
+PROMPT_BOX = (0.3, 0.12)
+# Long enough for a slow machine that also compiles.
+PATIENCE_SECONDS = 120
+
+
+class Editor:
+    """The plugin's window, open in a host process of its own."""
+
+    def __init__(self, display, vst3, state_file):
+        self.state_file = state_file
+        # Known fault: the first frame is now and then never drawn on X11. A user would open the window again,
+        # and so do we, but say so.
+        for _ in range(4):
+            self._open(display, vst3)
+            if self.is_drawn(15):
+                return
+            self.process.kill()
+            self.process.communicate()
+            warnings.warn("the window stayed empty and was opened again", stacklevel=2)
+        raise AssertionError("four windows in a row stayed empty")
+
+    def _open(self, display, vst3):
+        self.process = subprocess.Popen(
+            [sys.executable, str(HERE / "editor_host.py"), vst3, str(self.state_file)],
+            env=display.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            self.window = display.window("SoundLoCD")
+        except AssertionError as error:
+            self.process.kill()
+            raise AssertionError(f"{error}\n{self.process.communicate()}") from None
+
+    def close(self) -> tuple[dict, float]:
+        """Closes the window; the plugin's state and the peak of a note played then."""
+        output, errors = self.process.communicate("close\n", timeout=60)
+        assert self.process.returncode == 0, errors
+        return juce_state.unwrap(self.state_file.read_bytes()), float(output.split("peak ")[1])
+
+    def is_drawn(self, seconds: float) -> bool:
+        """Waits for the first picture: keys and clicks before it reach nobody."""
+        deadline = time.monotonic() + seconds
+        while len(set(self.window.pixels()[::997])) < 8:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.2)
+        return True
+
+    def type_prompt(self):
+        # On a slow machine the window manager may give the focus after the first click: as a user
+        # would, look whether the text arrived, and try again.
+        for _ in range(3):
+            before = self.window.pixels()
+            self.window.click(*PROMPT_BOX)
+            self.window.key("ctrl+a")
+            focused = self.window.pixels()
+            self.window.type(PROMPT)
+            time.sleep(0.5)
+            if self.window.pixels() not in (before, focused):
+                return
+        raise AssertionError("three times the typed prompt changed nothing in the window")
+
+    def wait_until_still(self, before: bytes):
+        """Waits until the picture is no longer `before` and then stays the same for three seconds."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        last = self.window.pixels()
+        changed = last != before
+        still_since = time.monotonic()
+        while time.monotonic() < deadline:
+            time.sleep(0.25)
+            assert self.process.poll() is None, f"the host ended: {self.process.communicate()}"
+            picture = self.window.pixels()
+            if picture != last:
+                last, still_since = picture, time.monotonic()
+                changed |= picture != before
+            elif changed and time.monotonic() - still_since > 3:
+                return
+        raise AssertionError(f"the window did not settle within {PATIENCE_SECONDS} s")
+
+
+def test_a_typed_prompt_becomes_a_playable_clip(display, vst3, artifacts, tmp_path):
+    editor = Editor(display, vst3, tmp_path / "state")
+    display.screenshot(artifacts / "window-empty.png")
+    empty = editor.window.pixels()
+
+    editor.type_prompt()
+    display.screenshot(artifacts / "window-typed.png")
+    typed = editor.window.pixels()
+    assert typed != empty, "typing changed nothing in the window"
+
+    editor.window.key("Return")
+    time.sleep(0.5)
+    display.screenshot(artifacts / "window-generating.png")
+    editor.wait_until_still(typed)
+    display.screenshot(artifacts / "window-done.png")
+
+    state, peak = editor.close()
+    assert juce_state.field(state, "project")["prompt"] == PROMPT
+    assert juce_state.field(state, "clip"), "no clip in the project"
+    assert peak > 0.05, "the clip is silent"
+
+
+def test_the_space_bar_is_left_to_the_host(display, vst3, tmp_path):
+    """Outside the text box a space must not be typed: it starts the host's transport."""
+    editor = Editor(display, vst3, tmp_path / "state")
+    editor.window.key("space")
+    state, _ = editor.close()
+    assert juce_state.field(state, "project")["prompt"] == ""
+
+
+def test_the_plugin_may_be_deleted_while_it_generates(display, vst3, tmp_path):
+    editor = Editor(display, vst3, tmp_path / "state")
+    editor.type_prompt()
+    editor.window.key("Return")
+    time.sleep(0.3)
+    # Saves, plays and ends with the request still in the works.
+    state, _ = editor.close()
+    # A whole state came out; whether the key press was drawn before the save depends on the machine.
+    assert "prompt" in juce_state.field(state, "project")

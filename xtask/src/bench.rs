@@ -1,0 +1,268 @@
+//! `cargo xtask bench`: times every stage from prompt to clip, as medians over several runs.
+
+use std::hint::black_box;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use candle_core::{Device, Tensor};
+use serde::Serialize;
+use soundlocd_engine::GRID_ROWS;
+use soundlocd_engine::diffusion::transformer;
+use soundlocd_engine::generator::PackGenerator;
+use soundlocd_engine::pack::Pack;
+use soundlocd_engine::service::{Generator, Request, Settings, Timings};
+
+use crate::device::DeviceChoice;
+
+/// Arguments of `cargo xtask bench`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// How often each thing is measured; the median counts.
+    #[arg(long, default_value_t = 7)]
+    runs: u32,
+    /// Length of the sound in seconds.
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f32,
+    /// Denoising steps [default: what the pack recommends].
+    #[arg(long)]
+    steps: Option<u32>,
+    /// What to generate.
+    #[arg(long, default_value = "footsteps on gravel, then a heavy wooden door creaks and slams")]
+    prompt: String,
+    /// Folder of a model pack; without it, the default pack inside the program.
+    #[arg(long, value_name = "FOLDER")]
+    pack: Option<PathBuf>,
+    /// Where the model runs.
+    #[arg(long, value_enum, default_value_t = DeviceChoice::Cpu)]
+    device: DeviceChoice,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Everything measured. Times are medians in seconds.
+#[derive(Debug, Serialize)]
+struct Report {
+    /// Pack, settings and machine.
+    pack: String,
+    seconds: f32,
+    steps: u32,
+    guidance: f32,
+    runs: u32,
+    cores: usize,
+    /// The first load in this process, and the later ones.
+    first_load: f64,
+    warm_load: f64,
+    /// The first sound, with cold caches.
+    first_sound: f64,
+    text: f64,
+    denoise_step: f64,
+    denoise: f64,
+    decode: f64,
+    vocode: f64,
+    finish: f64,
+    /// The whole sound, warm.
+    total: f64,
+    /// Most memory this process ever had in RAM, in bytes; `None` where the system does not tell.
+    peak_resident_bytes: Option<u64>,
+    /// Floating-point operations of one denoising step, counted from the architecture.
+    step_gflop: f64,
+    /// What the denoising reaches, and what a large matrix product reaches on this device.
+    denoise_gflops: f64,
+    matmul_gflops: f64,
+}
+
+/// Runs `cargo xtask bench`.
+pub fn run(args: Args) -> Result<()> {
+    ensure!(args.runs > 0, "--runs must be at least 1");
+    let report = measure(&args)?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print(&report);
+    }
+    Ok(())
+}
+
+/// Does all measurements.
+fn measure(args: &Args) -> Result<Report> {
+    let device = args.device.open()?;
+    let load = || -> Result<(PackGenerator, Pack)> {
+        let pack = match &args.pack {
+            Some(folder) => Pack::open(folder)?,
+            None => Pack::embedded()?,
+        };
+        Ok((PackGenerator::load(&pack, &device)?.without_previews(), pack))
+    };
+    let (loaded, first_load) = timed(load);
+    let (mut generator, pack) = loaded?;
+
+    let recommended = &pack.manifest().recommended;
+    let settings = Settings {
+        seconds: args.seconds,
+        steps: args.steps.unwrap_or(recommended.steps),
+        ..recommended.clone()
+    };
+    let request = Request { settings, ..Request::new(args.prompt.clone(), 1) }.validate()?;
+    let mut sound = |seed: u64| -> Result<Timings> {
+        let request = Request { seed, ..request.clone() };
+        let (clip, total) = timed(|| generator.generate(&request, 0, &mut |_| ControlFlow::Continue(())));
+        black_box(clip?);
+        Ok(Timings { total, ..generator.timings() })
+    };
+    let first_sound = sound(0)?.total;
+    let timings = (1..=u64::from(args.runs)).map(&mut sound).collect::<Result<Vec<_>>>()?;
+    // Before the loads and products below, which a user never has in memory at once.
+    let peak_resident_bytes = peak_resident_bytes();
+
+    let mut warm_loads = Vec::new();
+    for _ in 0..args.runs.min(3) {
+        let (loaded, time) = timed(load);
+        drop(loaded?);
+        warm_loads.push(time);
+    }
+
+    let stage = |stage: fn(&Timings) -> Duration| median(timings.iter().map(stage).collect());
+    let steps = request.settings.steps;
+    let config = &pack.manifest().transformer;
+    // Guidance evaluates every step twice: with the prompt and without.
+    let evaluations = if request.settings.guidance == 1.0 { 1.0 } else { 2.0 };
+    let step_gflop = evaluations * forward_flop(config, request.settings.columns() * GRID_ROWS) / 1e9;
+    let denoise_step = stage(|timings| timings.diffusion) / f64::from(steps);
+    Ok(Report {
+        pack: pack.manifest().name.clone(),
+        seconds: request.settings.seconds,
+        steps,
+        guidance: request.settings.guidance,
+        runs: args.runs,
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
+        first_load: first_load.as_secs_f64(),
+        warm_load: median(warm_loads),
+        first_sound: first_sound.as_secs_f64(),
+        text: stage(|timings| timings.text),
+        denoise_step,
+        denoise: stage(|timings| timings.diffusion),
+        decode: stage(|timings| timings.codec),
+        vocode: stage(|timings| timings.vocoder),
+        finish: stage(|timings| timings.finish),
+        total: stage(|timings| timings.total),
+        peak_resident_bytes,
+        step_gflop,
+        denoise_gflops: step_gflop / denoise_step,
+        matmul_gflops: matmul_gflops(&device, args.runs)?,
+    })
+}
+
+/// Floating-point operations of one evaluation of the transformer on `tokens` tokens: two for each
+/// multiplication and addition in its matrix products. Keys and values of the prompt and the
+/// scales of the timesteps are made once per prompt or per pack, so they do not count, and neither
+/// do the prompt's few words in the cross-attention.
+fn forward_flop(config: &transformer::Config, tokens: usize) -> f64 {
+    let (width, tokens) = (config.width as f64, tokens as f64);
+    // Self-attention: query, key, value, output. Cross-attention: query, output.
+    let attention_weights = 6.0 * width * width;
+    let perceptron_weights = 2.0 * config.mlp_ratio as f64 * width * width;
+    // Scores and weighted sum over all tokens.
+    let mixing = 2.0 * tokens * width;
+    let per_token = config.layers as f64 * (attention_weights + perceptron_weights + mixing)
+        + width * config.codebook as f64;
+    2.0 * tokens * per_token
+}
+
+/// What a product of two 1024 x 1024 matrices reaches, in 10^9 operations a second.
+fn matmul_gflops(device: &Device, runs: u32) -> Result<f64> {
+    const SIZE: usize = 1024;
+    let left = Tensor::rand(-1f32, 1f32, (SIZE, SIZE), device)?;
+    let right = Tensor::rand(-1f32, 1f32, (SIZE, SIZE), device)?;
+    left.matmul(&right)?;
+    let mut times = Vec::new();
+    for _ in 0..runs {
+        let (product, time) = timed(|| -> Result<f32> {
+            // Reading one value waits for a device that works on its own.
+            Ok(left.matmul(&right)?.get(0)?.get(0)?.to_scalar::<f32>()?)
+        });
+        black_box(product?);
+        times.push(time);
+    }
+    Ok(2.0 * (SIZE as f64).powi(3) / 1e9 / median(times))
+}
+
+/// A result and how long it took.
+fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let start = Instant::now();
+    let result = work();
+    (result, start.elapsed())
+}
+
+/// The middle of the times in seconds; of an even number, the mean of the two in the middle.
+fn median(mut times: Vec<Duration>) -> f64 {
+    times.sort();
+    let middle = times.len() / 2;
+    match (times.get(middle), times.len() % 2) {
+        (None, _) => f64::NAN,
+        (Some(upper), 0) => (times[middle - 1] + *upper).as_secs_f64() / 2.0,
+        (Some(time), _) => time.as_secs_f64(),
+    }
+}
+
+/// Most memory this process ever had in RAM (Linux: `VmHWM`).
+fn peak_resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kibibytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
+/// The report as a table.
+fn print(report: &Report) {
+    println!(
+        "{}: {} s of sound, {} steps, guidance {}; medians of {} runs on {} cores\n",
+        report.pack, report.seconds, report.steps, report.guidance, report.runs, report.cores
+    );
+    let seconds = |name: &str, value: f64| println!("{name:<28}{value:>9.4} s");
+    seconds("load the pack, first", report.first_load);
+    seconds("load the pack, again", report.warm_load);
+    seconds("first sound", report.first_sound);
+    seconds("text", report.text);
+    seconds("denoise, one step", report.denoise_step);
+    seconds("denoise, all steps", report.denoise);
+    seconds("decode", report.decode);
+    seconds("vocode", report.vocode);
+    seconds("finish", report.finish);
+    seconds("whole sound, warm", report.total);
+    if let Some(bytes) = report.peak_resident_bytes {
+        println!("{:<28}{:>9.0} MB", "peak memory", bytes as f64 / 1e6);
+    }
+    println!("{:<28}{:>9.2} GFLOP", "one denoising step", report.step_gflop);
+    println!(
+        "{:<28}{:>9.1} GFLOP/s ({:.0} % of a large matrix product's {:.1})",
+        "denoising reaches",
+        report.denoise_gflops,
+        100.0 * report.denoise_gflops / report.matmul_gflops,
+        report.matmul_gflops
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        let seconds = |values: &[u64]| median(values.iter().map(|s| Duration::from_secs(*s)).collect());
+        assert_eq!(seconds(&[9, 1, 4]), 4.0);
+        assert_eq!(seconds(&[9, 1, 4, 2]), 3.0);
+        assert!(seconds(&[]).is_nan());
+    }
+
+    #[test]
+    fn counts_a_single_layer_by_hand() {
+        let config =
+            transformer::Config { layers: 1, width: 8, mlp_ratio: 4, ..transformer::Config::small(16, 4) };
+        // Six 8 x 8 matrices, two of 8 x 32, attention over 10 tokens twice, an output of 8 x 16.
+        let multiplications = 10.0 * (6.0 * 64.0 + 2.0 * 256.0 + 2.0 * 80.0 + 128.0);
+        assert_eq!(forward_flop(&config, 10), 2.0 * multiplications);
+    }
+}

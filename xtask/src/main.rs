@@ -1,0 +1,87 @@
+//! SoundLoCD's command line, run as `cargo xtask COMMAND`.
+//!
+//! Each command lives in a module of its own, with an `Args` (what clap parses) and a
+//! `run(Args) -> anyhow::Result<()>`.
+
+mod bench;
+mod bundle;
+mod data;
+mod device;
+mod eval;
+mod generate;
+mod install;
+mod licences;
+mod pack;
+mod test;
+mod train;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Generate sounds, train models, build and test the SoundLoCD plugin.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What `cargo xtask` can do.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make sounds from a prompt and write them as WAV files.
+    Generate(generate::Args),
+    /// Make, check and describe model packs.
+    Pack(Box<pack::Args>),
+    /// Prepare a folder of recordings for training.
+    Data(data::Args),
+    /// Train a codec, a vocoder or a base model.
+    Train(train::Args),
+    /// Measure a pack on the valid split of a data set.
+    Eval(eval::Args),
+    /// Time every stage from prompt to clip.
+    Bench(bench::Args),
+    /// Build the plugin as CLAP and VST3 bundles.
+    Bundle(bundle::Args),
+    /// Build the plugin and copy it to your plugin folders.
+    Install(install::Args),
+    /// Run every check: format, lints, docs, licences, tests, real plugin hosts.
+    Test(test::Args),
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Never a backtrace: most errors are about what the user typed or has on disk.
+            eprintln!("Error: {}", describe(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An error and its causes on one line, without those that its own message quotes.
+fn describe(error: &anyhow::Error) -> String {
+    let mut message = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !message.contains(&cause) {
+            message = format!("{message}: {cause}");
+        }
+    }
+    message
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Generate(args) => generate::run(args),
+        Command::Pack(args) => pack::run(*args),
+        Command::Data(args) => data::run(args),
+        Command::Train(args) => train::run(args),
+        Command::Eval(args) => eval::run(args),
+        Command::Bench(args) => bench::run(args),
+        Command::Bundle(args) => bundle::run(args),
+        Command::Install(args) => install::run(args),
+        Command::Test(args) => test::run(args),
+    }
+}

@@ -1,0 +1,162 @@
+//! The tests in plugin hosts written in Python, and the programs they need.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use super::tally::{self, Tally};
+use crate::{bundle::Bundles, workspace};
+
+/// A program that the window's tests run, and the Debian package that has it.
+struct Tool {
+    program: &'static str,
+    package: &'static str,
+}
+
+/// What the window is tested with: a display, a window manager, a settings daemon (without which
+/// pedalboard's window dies of a BadWindow error), synthetic keys, and screenshots.
+const TOOLS: &[Tool] = &[
+    Tool { program: "Xvfb", package: "xvfb" },
+    Tool { program: "openbox", package: "openbox" },
+    Tool { program: "xsettingsd", package: "xsettingsd" },
+    Tool { program: "xdotool", package: "xdotool" },
+    Tool { program: "import", package: "imagemagick" },
+    Tool { program: "xwininfo", package: "x11-utils" },
+    Tool { program: "python3", package: "python3-venv" },
+];
+
+/// Libraries that the plugin's window opens at run time; a desktop has them.
+const LIBRARIES: &[&str] =
+    &["libgl1", "libegl1", "libgl1-mesa-dri", "libx11-xcb1", "libxcursor1", "libxkbcommon-x11-0"];
+
+/// Makes sure that the host tests' programs are there.
+///
+/// # Errors
+/// Names the missing packages, unless `install` is set and apt-get installs them.
+pub fn provide_tools(install: bool) -> Result<()> {
+    if !cfg!(target_os = "linux") {
+        println!("The window's test needs X11: on this system run it by hand (or use --fast).");
+        return Ok(());
+    }
+    if install {
+        return apt_install();
+    }
+    let missing: Vec<_> = TOOLS.iter().filter(|tool| which(tool.program).is_none()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let programs: Vec<_> = missing.iter().map(|tool| tool.program).collect();
+    bail!(
+        "the host tests need {}. Install them with\n    cargo xtask test --install\n(Debian and Ubuntu: apt-get \
+         install {}), or leave these tests out with\n    cargo xtask test --fast",
+        programs.join(", "),
+        packages().join(" ")
+    );
+}
+
+/// All Debian packages of the host tests.
+fn packages() -> Vec<&'static str> {
+    TOOLS.iter().map(|tool| tool.package).chain(LIBRARIES.iter().copied()).collect()
+}
+
+/// Installs the packages with apt-get, through sudo where needed.
+fn apt_install() -> Result<()> {
+    let packages = packages();
+    println!("== tools\ninstalling with apt-get: {}", packages.join(" "));
+    let apt_get = |arguments: &[&str]| -> Result<()> {
+        let mut command = if is_root() { Command::new("apt-get") } else { Command::new("sudo") };
+        if !is_root() {
+            command.arg("apt-get");
+        }
+        let status = command
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            // Another installation may be running: wait for it rather than fail.
+            .args(["-qq", "-o", "Dpkg::Use-Pty=0", "-o", "DPkg::Lock::Timeout=300"])
+            .args(arguments)
+            .status()
+            .context("apt-get could not be run: install the packages above by hand")?;
+        if !status.success() {
+            bail!("apt-get {} failed", arguments.first().unwrap_or(&""));
+        }
+        Ok(())
+    };
+    apt_get(&["update"])?;
+    let mut install = vec!["install", "--yes", "--no-install-recommends"];
+    install.extend(packages);
+    apt_get(&install)
+}
+
+/// Whether we may install packages as we are.
+fn is_root() -> bool {
+    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
+
+/// Where `program` is in `PATH`.
+fn which(program: &str) -> Option<PathBuf> {
+    std::env::split_paths(&std::env::var_os("PATH")?)
+        .map(|folder| folder.join(program))
+        .find(|path| path.is_file())
+}
+
+/// Runs the tests under `tests/hosts/` on the bundles.
+pub fn run() -> Result<Tally> {
+    let root = workspace::root()?;
+    let target = workspace::target_dir()?;
+    let tests = root.join("tests/hosts");
+    let python = python_with(&tests.join("requirements.txt"), &target.join("hosts-venv"))?;
+    let artifacts = target.join("artifacts");
+    std::fs::create_dir_all(&artifacts)
+        .with_context(|| format!("could not create {}", artifacts.display()))?;
+    let bundles = Bundles::in_target(&target);
+    let state = target.join("sine.state.json");
+    checked(
+        workspace::cargo()?
+            .args(["run", "--quiet", "--package=soundlocd-tests", "--bin=sine_state", "--"])
+            .arg(&state),
+    )?;
+    tally::of(
+        Command::new(python)
+            .current_dir(&tests)
+            .args(["-m", "pytest", "-p", "no:cacheprovider", "--durations=5", "-ra"])
+            // With a space instead of "=" pytest takes the paths for test folders, and finds no conftest.py.
+            .arg(option("--vst3", &bundles.vst3))
+            .arg(option("--state", &state))
+            .arg(option("--artifacts", &artifacts))
+            .arg(".")
+            .env("PYTHONDONTWRITEBYTECODE", "1"),
+    )
+}
+
+/// `name=path`, whatever bytes the path is made of.
+fn option(name: &str, path: &Path) -> OsString {
+    let mut option = OsString::from(name);
+    option.push("=");
+    option.push(path);
+    option
+}
+
+/// A Python interpreter in the virtual environment `venv` with `requirements` installed.
+fn python_with(requirements: &Path, venv: &Path) -> Result<PathBuf> {
+    let python = if cfg!(windows) { venv.join("Scripts/python.exe") } else { venv.join("bin/python") };
+    if !python.exists() {
+        checked(Command::new("python3").args(["-m", "venv"]).arg(venv))?;
+    }
+    println!("installing with pip into {}: {}", venv.display(), requirements.display());
+    checked(
+        Command::new(&python)
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"])
+            .arg(requirements),
+    )?;
+    Ok(python)
+}
+
+/// Runs a command that must succeed.
+fn checked(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("could not run {:?}", command.get_program()))?;
+    if !status.success() {
+        bail!("{:?} failed ({status})", command.get_program());
+    }
+    Ok(())
+}

@@ -1,0 +1,145 @@
+//! Token grids with captions that a base model learns from: clips, shifted and scaled copies, and
+//! composed ones ("A while B", "A, then B").
+
+use super::batch::Sampler;
+use crate::data::{Cache, Split};
+use anyhow::{Result, ensure};
+use candle_core::{Device, Tensor};
+use soundlocd_engine::codec::mel::{compress, expand};
+use soundlocd_engine::codec::patch::PatchCodec;
+use soundlocd_engine::diffusion::Noise;
+use soundlocd_engine::{FRAMES_PER_COLUMN, GRID_ROWS, MAX_COLUMNS, MEL_BANDS};
+
+/// A category that base models never see: adapters are measured on it.
+pub const HELD_OUT: &str = "KEYBOARD";
+
+/// A token grid and the captions that fit it.
+pub struct Example {
+    /// Time-major ids `[5 columns]`.
+    pub tokens: Vec<u32>,
+    /// Columns of the grid.
+    pub columns: usize,
+    /// One caption or more.
+    pub captions: Vec<String>,
+    /// How often it is drawn, relative to others.
+    pub weight: f64,
+}
+
+/// How many copies to make.
+#[derive(Debug, Clone, Copy)]
+pub struct Copies {
+    /// Shifted and scaled copies of each clip, besides the clip itself.
+    pub shifted: usize,
+    /// Composed examples, as a share of the clips.
+    pub composed: f64,
+}
+
+/// Encodes the clips of `split` and their copies; the same seed gives the same examples.
+pub fn encode(
+    cache: &Cache,
+    codec: &PatchCodec,
+    split: Split,
+    copies: Copies,
+    seed: u64,
+    mut progress: impl FnMut(usize, usize),
+) -> Result<Vec<Example>> {
+    let sampler = Sampler::new(cache, split, 0.6, 0.0, |category| category != HELD_OUT);
+    ensure!(!sampler.clips().is_empty(), "the data has no clips to train on besides {HELD_OUT}");
+    let mut noise = Noise::new(seed, 0);
+    let composed = (sampler.clips().len() as f64 * copies.composed) as usize;
+    let total = sampler.clips().len() * (1 + copies.shifted) + composed;
+    let mut out = Vec::with_capacity(total);
+    for (&index, weight) in sampler.clips().iter().zip(sampler.weights()) {
+        let clip = &cache.clips[index];
+        for copy in 0..=copies.shifted {
+            let (lead, gain) = if copy == 0 {
+                (0, 0.0)
+            } else {
+                (noise.below(FRAMES_PER_COLUMN), (noise.uniform() - 0.5) * 0.1)
+            };
+            let mel = pad(&whole(cache, index, gain), lead);
+            out.push(example(codec, &mel, clip.captions.clone(), weight / (1 + copies.shifted) as f64)?);
+            progress(out.len(), total);
+        }
+    }
+    let mean = out.iter().map(|e| e.weight).sum::<f64>() / sampler.clips().len() as f64;
+    for _ in 0..composed {
+        let (a, b) = (sampler.draw(&mut noise), sampler.draw(&mut noise));
+        let (first, second) = (whole(cache, a, 0.0), whole(cache, b, 0.0));
+        let caption = |index: usize, noise: &mut Noise| {
+            let captions = &cache.clips[index].captions;
+            captions.get(noise.below(captions.len())).cloned().unwrap_or_default()
+        };
+        let (one, two) = (caption(a, &mut noise), lower(&caption(b, &mut noise)));
+        let frames = first.len() + second.len();
+        let (mel, caption) = if noise.uniform() < 0.5 && frames <= MAX_COLUMNS * FRAMES_PER_COLUMN * MEL_BANDS
+        {
+            ([first, second].concat(), format!("{one}, then {two}"))
+        } else {
+            (mix(&first, &second), format!("{one} while {two}"))
+        };
+        out.push(example(codec, &mel, vec![caption], mean * 0.7)?);
+        progress(out.len(), total);
+    }
+    Ok(out)
+}
+
+/// The whole clip, frame-major `[frames, 80]`, sounding bins shifted by `gain`.
+fn whole(cache: &Cache, index: usize, gain: f32) -> Vec<f32> {
+    let values = cache.mel(index).iter().map(|v| v.to_f32());
+    values.map(|y| if y > 0.0 { (y + gain).clamp(0.0, 1.0) } else { 0.0 }).collect()
+}
+
+/// `lead` silent frames before.
+fn pad(mel: &[f32], lead: usize) -> Vec<f32> {
+    let mut out = vec![0.0; lead * MEL_BANDS];
+    out.extend_from_slice(mel);
+    out
+}
+
+/// Both at once: powers add, as those of unrelated sounds do.
+fn mix(a: &[f32], b: &[f32]) -> Vec<f32> {
+    let at = |x: &[f32], i: usize| x.get(i).copied().filter(|y| *y > 0.0).map_or(0.0, expand);
+    (0..a.len().max(b.len())).map(|i| compress(at(a, i).hypot(at(b, i)))).collect()
+}
+
+/// A caption inside a sentence.
+fn lower(caption: &str) -> String {
+    let mut chars = caption.chars();
+    match chars.next() {
+        Some(first) => first.to_lowercase().chain(chars).collect(),
+        None => String::new(),
+    }
+}
+
+fn example(codec: &PatchCodec, mel: &[f32], captions: Vec<String>, weight: f64) -> Result<Example> {
+    let frames = mel.len() / MEL_BANDS;
+    let columns = frames.div_ceil(FRAMES_PER_COLUMN).clamp(1, MAX_COLUMNS);
+    let width = columns * FRAMES_PER_COLUMN;
+    let mut picture = vec![-1.0_f32; MEL_BANDS * width];
+    for (frame, bands) in mel.chunks_exact(MEL_BANDS).take(width).enumerate() {
+        for (band, y) in bands.iter().enumerate() {
+            picture[band * width + frame] = 2.0 * y - 1.0;
+        }
+    }
+    let x = Tensor::from_vec(picture, (1, 1, MEL_BANDS, width), &Device::Cpu)?;
+    let tokens = codec.encode(&x)?.flatten_all()?.to_vec1::<u32>()?;
+    ensure!(
+        tokens.len() == GRID_ROWS * columns,
+        "the codec made {} tokens of {columns} columns",
+        tokens.len()
+    );
+    Ok(Example { tokens, columns, captions, weight })
+}
+
+/// The valid split without copies, first caption each.
+pub fn valid(cache: &Cache, codec: &PatchCodec) -> Result<Vec<Example>> {
+    let mut out = Vec::new();
+    for index in cache.indices(Split::Valid) {
+        let clip = &cache.clips[index];
+        if clip.category != HELD_OUT {
+            out.push(example(codec, &whole(cache, index, 0.0), clip.captions.clone(), 1.0)?);
+        }
+    }
+    Ok(out)
+}

@@ -1,0 +1,94 @@
+//! `cargo xtask train`: trains a codec, a vocoder or a base model.
+
+mod base;
+mod batch;
+mod codec;
+mod examples;
+mod plots;
+mod run;
+mod vocoder;
+
+use anyhow::{Result, bail, ensure};
+use candle_core::Device;
+use std::path::PathBuf;
+
+/// Arguments of `cargo xtask train`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+/// What to train.
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// The VQ-VAE between spectrogram and tokens.
+    Codec(codec::Args),
+    /// The network from spectrogram to sound.
+    Vocoder(vocoder::Args),
+    /// The denoising transformer from caption to tokens.
+    Base(base::Args),
+}
+
+/// What every training command takes.
+#[derive(Debug, clap::Args)]
+pub struct Common {
+    /// Folder that `data prepare` wrote.
+    #[arg(long)]
+    pub data: PathBuf,
+    /// Folder of the run: checkpoint, metrics, pictures. A run that is there goes on.
+    #[arg(long)]
+    pub out: PathBuf,
+    /// Steps of the whole run; the learning rate falls over the last fifth of them.
+    #[arg(long)]
+    pub steps: u64,
+    /// Stop after this many minutes (go on later with the same command).
+    #[arg(long)]
+    pub minutes: Option<f64>,
+    /// Peak learning rate.
+    #[arg(long)]
+    pub lr: Option<f64>,
+    /// Seed of all random draws.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// `cpu` or `cuda`.
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
+}
+
+impl Common {
+    /// The device asked for.
+    fn device(&self) -> Result<Device> {
+        match self.device.as_str() {
+            "cpu" => Ok(Device::Cpu),
+            "cuda" => {
+                ensure!(
+                    candle_core::utils::cuda_is_available(),
+                    "this build has no CUDA (build with --features cuda)"
+                );
+                Ok(Device::new_cuda(0)?)
+            }
+            other => bail!("--device: expected cpu or cuda, found {other}"),
+        }
+    }
+
+    /// Learning rate of a step: a linear start, a plateau, and a linear end over the last fifth.
+    fn rate(&self, step: u64, peak: f64) -> f64 {
+        let peak = self.lr.unwrap_or(peak);
+        let start = (step as f64 + 1.0) / 200.0;
+        let tail = self.steps as f64 * 0.2;
+        let end = (self.steps.saturating_sub(step)) as f64 / tail.max(1.0);
+        peak * start.min(1.0) * end.clamp(0.02, 1.0)
+    }
+}
+
+/// Runs `cargo xtask train`.
+pub fn run(args: Args) -> Result<()> {
+    // Its spinning threads would take the cores from our own operations.
+    soundlocd_engine::service::disable_candle_pool();
+    match args.what {
+        What::Codec(args) => codec::run(args),
+        What::Vocoder(args) => vocoder::run(args),
+        What::Base(args) => base::run(args),
+    }
+}
