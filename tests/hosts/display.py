@@ -61,8 +61,13 @@ class Display:
     def window(self, title: str, timeout: float = 30) -> "Window":
         """Waits for a window whose title contains `title`."""
         deadline = time.monotonic() + timeout
+        tree = ""
         while time.monotonic() < deadline:
-            tree = self.run("xwininfo", "-root", "-tree")
+            try:
+                tree = self.run("xwininfo", "-root", "-tree")
+            except AssertionError as error:
+                # A window that goes away while the tree is read is an error to xwininfo.
+                tree = str(error)
             for line in tree.splitlines():
                 match = re.match(r'\s*(0x[0-9a-f]+) "([^"]*)".*?(\d+)x(\d+)[+-]', line)
                 if match and title.lower() in match[2].lower() and int(match[3]) > 100:

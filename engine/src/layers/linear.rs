@@ -1,6 +1,6 @@
 //! Affine maps with weights stored `[in, out]`, the layout that the fast matmul wants.
 
-use super::kernel::{self, Addend, Matrix, Precision, amx};
+use super::kernel::{self, Addend, Matrix, Precision, bfloat};
 use super::op;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use candle_nn::VarBuilder;
@@ -13,7 +13,7 @@ pub struct Linear {
     bias: Option<Tensor>,
     precision: Precision,
     /// The weight in the matrix unit's layout, made at the first use of a frozen weight.
-    packed: Arc<OnceLock<amx::Packed>>,
+    packed: Arc<OnceLock<bfloat::Packed>>,
 }
 
 impl Linear {
@@ -78,9 +78,9 @@ impl Linear {
         y.reshape(shape)
     }
 
-    fn packed_if_frozen(&self) -> Option<Arc<OnceLock<amx::Packed>>> {
+    fn packed_if_frozen(&self) -> Option<Arc<OnceLock<bfloat::Packed>>> {
         let frozen = !self.weight.track_op();
-        (self.precision == Precision::Bf16 && frozen && amx::available()).then(|| self.packed.clone())
+        (self.precision == Precision::Bf16 && frozen && bfloat::available()).then(|| self.packed.clone())
     }
 
     /// The weight `[in, out]`.
@@ -99,7 +99,7 @@ impl Linear {
 /// `x W (+ b)` on the CPU, with its gradients.
 struct Affine {
     precision: Precision,
-    packed: Option<Arc<OnceLock<amx::Packed>>>,
+    packed: Option<Arc<OnceLock<bfloat::Packed>>>,
 }
 
 impl Affine {
@@ -115,7 +115,7 @@ impl Affine {
         let addend = bias.map_or(Addend::Nothing, Addend::Bias);
         let (x, weight) = (Matrix::row_major(x, rows, input), Matrix::row_major(weight, input, output));
         match &self.packed {
-            Some(packed) => amx::matmul(x, packed.get_or_init(|| amx::Packed::new(weight)), &mut y, addend),
+            Some(packed) => bfloat::matmul(x, packed.get_or_init(|| bfloat::Packed::new(weight)), &mut y, addend),
             None => kernel::matmul(x, weight, &mut y, addend, self.precision),
         }
         y

@@ -141,8 +141,8 @@ impl NiceEguiApp for App {
         Ok(())
     }
 
-    fn ui(&mut self, ui: &mut Ui, _frame: &mut Frame) {
-        self.waker.frame(ui.ctx(), &self.session);
+    fn ui(&mut self, ui: &mut Ui, frame: &mut Frame) {
+        self.waker.frame(ui.ctx(), &self.session, || frame.baseview_window().waker());
         self.keys.deliver(ui.ctx());
         if let Some(context) = self.gui_context.clone() {
             self.draw(ui, &context);

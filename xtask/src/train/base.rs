@@ -1,6 +1,6 @@
 //! `cargo xtask train base`: the denoising transformer.
 
-use super::Common;
+use super::{Common, source};
 use super::examples::{Copies, Example, encode, valid};
 use super::run::{CHECKPOINT, Metrics, Trainee, WEIGHTS, run as run_loop, save_weights};
 use crate::data::{Cache, Split};
@@ -8,13 +8,12 @@ use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use half::f16;
-use soundlocd_engine::codec::patch::{self, PatchCodec};
 use soundlocd_engine::diffusion::transformer::{Config, Transformer};
 use soundlocd_engine::diffusion::{
     LossBatch, Noise, PosteriorKind, Schedule, ScheduleConfig, TimeSampler, loss, q_sample,
 };
 use soundlocd_engine::layers::kernel::Precision;
-use soundlocd_engine::pack::Pack;
+use soundlocd_engine::pack::{Pack, Part};
 use soundlocd_engine::text::TextEncoder;
 use soundlocd_engine::train::{AdamW, AdamWConfig, Checkpoint, initialise};
 use std::collections::{BTreeMap, HashMap};
@@ -25,9 +24,12 @@ use std::path::{Path, PathBuf};
 pub struct Args {
     #[command(flatten)]
     common: Common,
-    /// Codec weights that `train codec` wrote.
+    /// Codec: weights that `train codec` wrote, or a pack folder [default: the built-in pack's].
     #[arg(long)]
-    codec: PathBuf,
+    codec: Option<PathBuf>,
+    /// Start from these weights of the same sizes: a run's, or a pack folder's.
+    #[arg(long)]
+    from: Option<PathBuf>,
     /// Tokens of a batch.
     #[arg(long, default_value_t = 3000)]
     tokens: usize,
@@ -79,34 +81,19 @@ struct Base<'a> {
     optimizer: AdamW,
 }
 
-/// Reads codec weights with the architecture in their header.
-pub fn load_codec(path: &Path, device: &Device) -> Result<PatchCodec> {
-    let bytes = std::fs::read(path).with_context(|| format!("could not read {}", path.display()))?;
-    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes)?;
-    let metadata = header.metadata().clone().unwrap_or_default();
-    let config =
-        metadata.get("config").with_context(|| format!("{} names no architecture", path.display()))?;
-    let config: patch::Config = serde_json::from_str(config)?;
-    let vs = VarBuilder::from_buffered_safetensors(bytes, DType::F32, device)?;
-    Ok(PatchCodec::new(&config, Precision::fastest(), vs)?)
-}
-
 /// Trains a base model.
 pub fn run(args: Args) -> Result<()> {
     let device = args.common.device()?;
     let cache = Cache::open(&args.common.data)?;
-    let codec = load_codec(&args.codec, &device)?;
-    let bar = indicatif::ProgressBar::new(0).with_message("encoding clips");
+    let codec = source::codec(args.codec.as_deref(), &device)?;
+    let bar = indicatif::ProgressBar::no_length().with_message("encoding clips");
     let copies = Copies { shifted: args.copies, composed: args.composed };
-    let examples = encode(&cache, &codec, Split::Train, copies, args.common.seed, |done, total| {
-        bar.set_length(total as u64);
-        bar.set_position(done as u64);
-    })?;
+    let examples = encode(&cache, &codec, Split::Train, copies, args.common.seed, |n| bar.inc(n as u64))?;
     bar.finish_and_clear();
     let valid = valid(&cache, &codec)?;
     let encoder = Pack::embedded()?.text_encoder(&device)?;
     let (buckets, bucket_weights) = buckets(&examples);
-    let codebook = codec.config().codebook;
+    let codebook = codec.codebook().dim(0)?;
     let config = Config {
         layers: args.layers,
         width: args.width,
@@ -120,6 +107,9 @@ pub fn run(args: Args) -> Result<()> {
     let vs = VarBuilder::from_varmap(&map, DType::F32, &device);
     let model = Transformer::new(&config, Precision::fastest(), vs)?;
     initialise(&map, args.common.seed, |_, shape| (shape.len() > 1).then_some(0.02))?;
+    if let Some(path) = &args.from {
+        source::start_from(path, Part::Transformer, &map, &device)?;
+    }
     let optimizer = AdamW::new(&map, AdamWConfig::default())?;
     let tokens: usize = examples.iter().map(|e| e.tokens.len()).sum();
     println!(

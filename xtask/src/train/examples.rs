@@ -5,8 +5,9 @@ use super::batch::Sampler;
 use crate::data::{Cache, Split};
 use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
+use rayon::prelude::*;
+use soundlocd_engine::codec::Codec;
 use soundlocd_engine::codec::mel::{compress, expand};
-use soundlocd_engine::codec::patch::PatchCodec;
 use soundlocd_engine::diffusion::Noise;
 use soundlocd_engine::{FRAMES_PER_COLUMN, GRID_ROWS, MAX_COLUMNS, MEL_BANDS};
 
@@ -34,52 +35,92 @@ pub struct Copies {
     pub composed: f64,
 }
 
+/// How to make one example.
+struct Plan {
+    source: Source,
+    captions: Vec<String>,
+    weight: f64,
+}
+
+/// Where an example's spectrogram comes from; clips by their index in the cache.
+enum Source {
+    /// A clip after `lead` silent frames, its sounding bins shifted by `gain`.
+    Copy { clip: usize, lead: usize, gain: f32 },
+    /// One clip after the other.
+    Sequence(usize, usize),
+    /// Both at once.
+    Mix(usize, usize),
+}
+
+impl Source {
+    fn mel(&self, cache: &Cache) -> Vec<f32> {
+        match *self {
+            Self::Copy { clip, lead, gain } => pad(&whole(cache, clip, gain), lead),
+            Self::Sequence(a, b) => [whole(cache, a, 0.0), whole(cache, b, 0.0)].concat(),
+            Self::Mix(a, b) => mix(&whole(cache, a, 0.0), &whole(cache, b, 0.0)),
+        }
+    }
+}
+
 /// Encodes the clips of `split` and their copies; the same seed gives the same examples.
+///
+/// `progress` hears how many more examples were made.
 pub fn encode(
     cache: &Cache,
-    codec: &PatchCodec,
+    codec: &Codec,
     split: Split,
     copies: Copies,
     seed: u64,
-    mut progress: impl FnMut(usize, usize),
+    progress: impl Fn(usize) + Sync,
 ) -> Result<Vec<Example>> {
+    let plans = plan(cache, split, copies, seed)?;
+    plans
+        .into_par_iter()
+        .map(|plan| {
+            let made = example(codec, &plan.source.mel(cache), plan.captions, plan.weight);
+            progress(1);
+            made
+        })
+        .collect()
+}
+
+/// Draws what the examples will be.
+fn plan(cache: &Cache, split: Split, copies: Copies, seed: u64) -> Result<Vec<Plan>> {
     let sampler = Sampler::new(cache, split, 0.6, 0.0, |category| category != HELD_OUT);
     ensure!(!sampler.clips().is_empty(), "the data has no clips to train on besides {HELD_OUT}");
     let mut noise = Noise::new(seed, 0);
     let composed = (sampler.clips().len() as f64 * copies.composed) as usize;
-    let total = sampler.clips().len() * (1 + copies.shifted) + composed;
-    let mut out = Vec::with_capacity(total);
-    for (&index, weight) in sampler.clips().iter().zip(sampler.weights()) {
-        let clip = &cache.clips[index];
+    let mut out = Vec::with_capacity(sampler.clips().len() * (1 + copies.shifted) + composed);
+    for (&clip, weight) in sampler.clips().iter().zip(sampler.weights()) {
+        let captions = &cache.clips[clip].captions;
         for copy in 0..=copies.shifted {
             let (lead, gain) = if copy == 0 {
                 (0, 0.0)
             } else {
                 (noise.below(FRAMES_PER_COLUMN), (noise.uniform() - 0.5) * 0.1)
             };
-            let mel = pad(&whole(cache, index, gain), lead);
-            out.push(example(codec, &mel, clip.captions.clone(), weight / (1 + copies.shifted) as f64)?);
-            progress(out.len(), total);
+            out.push(Plan {
+                source: Source::Copy { clip, lead, gain },
+                captions: captions.clone(),
+                weight: weight / (1 + copies.shifted) as f64,
+            });
         }
     }
     let mean = out.iter().map(|e| e.weight).sum::<f64>() / sampler.clips().len() as f64;
     for _ in 0..composed {
         let (a, b) = (sampler.draw(&mut noise), sampler.draw(&mut noise));
-        let (first, second) = (whole(cache, a, 0.0), whole(cache, b, 0.0));
         let caption = |index: usize, noise: &mut Noise| {
             let captions = &cache.clips[index].captions;
             captions.get(noise.below(captions.len())).cloned().unwrap_or_default()
         };
         let (one, two) = (caption(a, &mut noise), lower(&caption(b, &mut noise)));
-        let frames = first.len() + second.len();
-        let (mel, caption) = if noise.uniform() < 0.5 && frames <= MAX_COLUMNS * FRAMES_PER_COLUMN * MEL_BANDS
-        {
-            ([first, second].concat(), format!("{one}, then {two}"))
+        let frames = cache.clips[a].frames + cache.clips[b].frames;
+        let (source, caption) = if noise.uniform() < 0.5 && frames <= MAX_COLUMNS * FRAMES_PER_COLUMN {
+            (Source::Sequence(a, b), format!("{one}, then {two}"))
         } else {
-            (mix(&first, &second), format!("{one} while {two}"))
+            (Source::Mix(a, b), format!("{one} while {two}"))
         };
-        out.push(example(codec, &mel, vec![caption], mean * 0.7)?);
-        progress(out.len(), total);
+        out.push(Plan { source, captions: vec![caption], weight: mean * 0.7 });
     }
     Ok(out)
 }
@@ -112,18 +153,18 @@ fn lower(caption: &str) -> String {
     }
 }
 
-fn example(codec: &PatchCodec, mel: &[f32], captions: Vec<String>, weight: f64) -> Result<Example> {
+fn example(codec: &Codec, mel: &[f32], captions: Vec<String>, weight: f64) -> Result<Example> {
     let frames = mel.len() / MEL_BANDS;
     let columns = frames.div_ceil(FRAMES_PER_COLUMN).clamp(1, MAX_COLUMNS);
     let width = columns * FRAMES_PER_COLUMN;
-    let mut picture = vec![-1.0_f32; MEL_BANDS * width];
+    let mut picture = vec![0.0_f32; MEL_BANDS * width];
     for (frame, bands) in mel.chunks_exact(MEL_BANDS).take(width).enumerate() {
         for (band, y) in bands.iter().enumerate() {
-            picture[band * width + frame] = 2.0 * y - 1.0;
+            picture[band * width + frame] = *y;
         }
     }
-    let x = Tensor::from_vec(picture, (1, 1, MEL_BANDS, width), &Device::Cpu)?;
-    let tokens = codec.encode(&x)?.flatten_all()?.to_vec1::<u32>()?;
+    let y = Tensor::from_vec(picture, (1, MEL_BANDS, width), &Device::Cpu)?;
+    let tokens = codec.encode(&y)?.flatten_all()?.to_vec1::<u32>()?;
     ensure!(
         tokens.len() == GRID_ROWS * columns,
         "the codec made {} tokens of {columns} columns",
@@ -133,7 +174,7 @@ fn example(codec: &PatchCodec, mel: &[f32], captions: Vec<String>, weight: f64) 
 }
 
 /// The valid split without copies, first caption each.
-pub fn valid(cache: &Cache, codec: &PatchCodec) -> Result<Vec<Example>> {
+pub fn valid(cache: &Cache, codec: &Codec) -> Result<Vec<Example>> {
     let mut out = Vec::new();
     for index in cache.indices(Split::Valid) {
         let clip = &cache.clips[index];

@@ -6,6 +6,7 @@ mod codec;
 mod examples;
 mod plots;
 mod run;
+mod source;
 mod vocoder;
 
 use anyhow::{Result, bail, ensure};

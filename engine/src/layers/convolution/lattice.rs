@@ -6,7 +6,7 @@
 //! into a row ("im2col") is a few block copies, and the sum over taps and channels becomes a
 //! matrix product of a tile of such rows with the weights.
 
-use crate::layers::kernel::{self, Addend, Matrix, Precision, amx, simd};
+use crate::layers::kernel::{self, Addend, Matrix, Precision, bfloat, simd};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -50,19 +50,19 @@ pub(super) struct Groups {
 /// A group's weights `[taps * source channels, target channels]`, ready for many products.
 pub(super) struct Factor<'a> {
     matrix: Matrix<'a>,
-    packed: Option<amx::Packed>,
+    packed: Option<bfloat::Packed>,
 }
 
 impl<'a> Factor<'a> {
     pub fn new(matrix: Matrix<'a>, precision: Precision) -> Self {
-        let tiles = precision == Precision::Bf16 && amx::available();
-        Self { packed: tiles.then(|| amx::Packed::new(matrix)), matrix }
+        let tiles = precision == Precision::Bf16 && bfloat::available();
+        Self { packed: tiles.then(|| bfloat::Packed::new(matrix)), matrix }
     }
 
     fn multiply(&self, left: Matrix, out: &mut [f32], bias: Option<&[f32]>) {
         let addend = bias.map_or(Addend::Nothing, Addend::Bias);
         match &self.packed {
-            Some(packed) => amx::matmul(left, packed, out, addend),
+            Some(packed) => bfloat::matmul(left, packed, out, addend),
             None => kernel::matmul_serial(left, self.matrix, out, addend),
         }
     }

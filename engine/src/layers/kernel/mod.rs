@@ -2,10 +2,10 @@
 //!
 //! Two precisions of matrix product exist. [`Precision::F32`] runs everywhere (crate `gemm`,
 //! AVX-512 or AVX2 or NEON chosen at run time). [`Precision::Bf16`] rounds both factors to
-//! bfloat16, accumulates in f32 and uses the matrix unit (Intel AMX) where there is one; a
-//! machine without it silently takes the f32 path, which is at least as exact.
+//! bfloat16, accumulates in f32 and uses Intel AMX or AVX-512 BF16 where there is one; a machine
+//! without either silently takes the f32 path, which is at least as exact.
 
-pub mod amx;
+pub mod bfloat;
 pub mod simd;
 
 use gemm::Parallelism;
@@ -16,15 +16,15 @@ pub enum Precision {
     /// Factors as they are.
     #[default]
     F32,
-    /// Factors rounded to bfloat16 (relative error 2^-9 each) where the machine has a matrix unit.
+    /// Factors rounded to bfloat16 (relative error 2^-9 each) where the machine has a unit for it.
     Bf16,
 }
 
 impl Precision {
-    /// The fastest precision this machine has: bfloat16 with a matrix unit, else f32.
+    /// The fastest precision this machine has: bfloat16 with a unit for it ([`bfloat::unit`]), else f32.
     #[must_use]
     pub fn fastest() -> Self {
-        if amx::available() { Self::Bf16 } else { Self::F32 }
+        if bfloat::available() { Self::Bf16 } else { Self::F32 }
     }
 }
 
@@ -94,8 +94,8 @@ pub fn matmul(a: Matrix, b: Matrix, out: &mut [f32], addend: Addend, precision: 
     }
     // Below this the packing costs more than the product.
     let small = a.rows * a.cols * b.cols < 32 * 32 * 32;
-    if precision == Precision::Bf16 && !small && amx::available() {
-        amx::matmul(a, &amx::Packed::new(b), out, addend);
+    if precision == Precision::Bf16 && !small && bfloat::available() {
+        bfloat::matmul(a, &bfloat::Packed::new(b), out, addend);
         return;
     }
     let threads = if small { Parallelism::None } else { Parallelism::Rayon(0) };
