@@ -4,6 +4,7 @@
 //! envelope, which single bins of a noise do not tell) and of its steps in time and frequency
 //! (onsets and partials, which plain L1 blurs).
 
+use crate::layers::kernel::simd::sign;
 use rayon::prelude::*;
 
 /// Weights of the terms.
@@ -100,17 +101,6 @@ fn picture(
         }
     }
     total
-}
-
-/// -1, 0 or 1 (`signum` has no 0).
-fn sign(x: f32) -> f32 {
-    if x > 0.0 {
-        1.0
-    } else if x < 0.0 {
-        -1.0
-    } else {
-        0.0
-    }
 }
 
 #[cfg(test)]

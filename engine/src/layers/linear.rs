@@ -115,7 +115,9 @@ impl Affine {
         let addend = bias.map_or(Addend::Nothing, Addend::Bias);
         let (x, weight) = (Matrix::row_major(x, rows, input), Matrix::row_major(weight, input, output));
         match &self.packed {
-            Some(packed) => bfloat::matmul(x, packed.get_or_init(|| bfloat::Packed::new(weight)), &mut y, addend),
+            Some(packed) => {
+                bfloat::matmul(x, packed.get_or_init(|| bfloat::Packed::new(weight)), &mut y, addend)
+            }
             None => kernel::matmul(x, weight, &mut y, addend, self.precision),
         }
         y

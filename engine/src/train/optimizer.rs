@@ -155,6 +155,12 @@ impl AdamW {
         self.slots.iter().map(|(name, slot)| (name.clone(), pick(slot))).collect()
     }
 
+    /// The plain weights, by name: no copies, and without gradients.
+    #[must_use]
+    pub fn weights(&self) -> BTreeMap<String, Tensor> {
+        self.slots.iter().map(|(name, slot)| (name.clone(), slot.var.as_detached_tensor())).collect()
+    }
+
     /// Everything a checkpoint needs: `model.*`, `first.*`, `second.*`, `average.*`.
     pub(super) fn tensors(&self) -> BTreeMap<String, Tensor> {
         let mut out = BTreeMap::new();

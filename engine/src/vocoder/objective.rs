@@ -5,6 +5,7 @@
 
 use crate::MEL_BANDS;
 use crate::codec::mel::{self, Band};
+use crate::layers::kernel::simd::sign;
 use rayon::prelude::*;
 use realfft::num_complex::Complex32;
 use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
@@ -245,17 +246,6 @@ impl SpectralLoss {
             r.adjoint(&mut got, &mut work, &mut gradient[range]);
         }
         terms.mel += total * f64::from(share);
-    }
-}
-
-/// -1, 0 or 1 (`signum` has no 0).
-fn sign(x: f32) -> f32 {
-    if x > 0.0 {
-        1.0
-    } else if x < 0.0 {
-        -1.0
-    } else {
-        0.0
     }
 }
 

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use half::f16;
 use serde::{Deserialize, Serialize};
+use soundlocd_engine::pack::sha256_hex;
 use soundlocd_engine::{HOP, MEL_BANDS, SAMPLE_RATE};
 
 const MELS: &str = "mels.f16";
@@ -66,6 +67,7 @@ pub struct Cache {
     pub clips: Vec<ClipEntry>,
     mels: Vec<f16>,
     folder: PathBuf,
+    hash: String,
 }
 
 impl Cache {
@@ -90,7 +92,17 @@ impl Cache {
         let frames = end(index.clips.iter().map(|clip| (clip.frame_start, clip.frames)), &path)?;
         let count = frames.checked_mul(MEL_BANDS).context("too many frames")?;
         let mels = read_array(&folder.join(MELS), count, f16::from_le_bytes)?;
-        Ok(Self { clips: index.clips, mels, folder: folder.to_path_buf() })
+        Ok(Self { clips: index.clips, mels, folder: folder.to_path_buf(), hash: sha256_hex(&text) })
+    }
+
+    /// Where it lies.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// SHA-256 of the list of clips, lower-case hexadecimal.
+    pub fn hash(&self) -> &str {
+        &self.hash
     }
 
     /// Log-mel spectrogram of clip `i`: frame-major `[frames, 80]`, values in `[0, 1]`.

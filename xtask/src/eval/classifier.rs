@@ -5,7 +5,7 @@
 //! ceiling for generated ones, its penultimate layer gives the features of FID and KID.
 //!
 //! Windows of 128 frames (1.5 s) become 10 x 32 patches of 8 bands x 4 frames; one ConvNeXt block at
-//! width 64, a 2 x 2 reduction, two at width 128; averages over time for each of the 5 remaining
+//! width 96, a 2 x 2 reduction, two at width 192; averages over time for each of the 5 remaining
 //! frequency rows beside the maxima over time and frequency; 128 features; the categories' logits.
 //! A longer clip's features and logits are averaged over windows that cover it. All spectrograms
 //! are first shifted to the same loudest value, so that levels play no part.
@@ -28,7 +28,7 @@ const WINDOW: usize = 128;
 /// Bands and frames of a patch.
 const PATCH: (usize, usize) = (8, 4);
 /// Width before and after the reduction.
-const WIDTHS: (usize, usize) = (64, 128);
+const WIDTHS: (usize, usize) = (96, 192);
 /// Length of the feature vector.
 const FEATURES: usize = 128;
 /// Loudest value of a spectrogram after levelling.

@@ -1,16 +1,18 @@
 //! `cargo xtask train base`: the denoising transformer.
 
-use super::{Common, source};
-use super::examples::{Copies, Example, encode, valid};
+use super::examples::{Copies, Example, encode_once, valid};
 use super::run::{CHECKPOINT, Metrics, Trainee, WEIGHTS, run as run_loop, save_weights};
-use crate::data::{Cache, Split};
+use super::{Common, plots, source};
+use crate::data::Cache;
 use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use half::f16;
+use soundlocd_engine::codec::Codec;
 use soundlocd_engine::diffusion::transformer::{Config, Transformer};
 use soundlocd_engine::diffusion::{
-    LossBatch, Noise, PosteriorKind, Schedule, ScheduleConfig, TimeSampler, loss, q_sample,
+    Canvas, LossBatch, Noise, PosteriorKind, Sampler, SamplerConfig, Schedule, ScheduleConfig, TimeSampler,
+    loss, q_sample,
 };
 use soundlocd_engine::layers::kernel::Precision;
 use soundlocd_engine::pack::{Pack, Part};
@@ -49,6 +51,9 @@ pub struct Args {
 
 /// Peak learning rate.
 const RATE: f64 = 6e-4;
+/// Clips in the example picture, and the guidance it is made with.
+const EXAMPLES: usize = 12;
+const GUIDANCE: f32 = 3.0;
 /// How often a caption is dropped, so that guidance has something to compare with.
 const DROP_CAPTION: f32 = 0.1;
 /// Factor of the auxiliary term: at 5e-4 (the reference's) it is a tenth of the bound, and a model this
@@ -67,6 +72,7 @@ struct Bucket {
 struct Base<'a> {
     args: &'a Args,
     device: Device,
+    codec: Codec,
     encoder: TextEncoder,
     features: HashMap<String, Vec<f16>>,
     examples: Vec<Example>,
@@ -85,10 +91,10 @@ struct Base<'a> {
 pub fn run(args: Args) -> Result<()> {
     let device = args.common.device()?;
     let cache = Cache::open(&args.common.data)?;
-    let codec = source::codec(args.codec.as_deref(), &device)?;
+    let (codec, codec_id) = source::codec(args.codec.as_deref(), &device)?;
     let bar = indicatif::ProgressBar::no_length().with_message("encoding clips");
     let copies = Copies { shifted: args.copies, composed: args.composed };
-    let examples = encode(&cache, &codec, Split::Train, copies, args.common.seed, |n| bar.inc(n as u64))?;
+    let examples = encode_once(&cache, (&codec, &codec_id), copies, args.common.seed, |n| bar.inc(n as u64))?;
     bar.finish_and_clear();
     let valid = valid(&cache, &codec)?;
     let encoder = Pack::embedded()?.text_encoder(&device)?;
@@ -123,6 +129,7 @@ pub fn run(args: Args) -> Result<()> {
     let mut trainee = Base {
         args: &args,
         device,
+        codec,
         encoder,
         features: HashMap::new(),
         examples,
@@ -320,8 +327,29 @@ impl Trainee for Base<'_> {
         Ok(Metrics::from([("cross_entropy", own), ("other_caption", other)]))
     }
 
-    fn pictures(&mut self, _: &Path) -> Result<()> {
-        Ok(())
+    /// Real valid clips above what the model makes of their captions.
+    fn pictures(&mut self, folder: &Path) -> Result<()> {
+        let (_, model) = self.averaged()?;
+        let picture = |model: &Self, tokens: &[u32]| -> Result<Vec<f32>> {
+            let ids = Tensor::from_slice(tokens, (1, tokens.len()), &model.device)?;
+            Ok(model.codec.decode(&ids)?.flatten_all()?.to_vec1::<f32>()?)
+        };
+        let (mut real, mut made) = (Vec::new(), Vec::new());
+        for index in (0..self.valid.len()).step_by(self.valid.len().div_ceil(EXAMPLES).max(1)) {
+            let tokens = self.valid[index].tokens.clone();
+            let caption = self.valid[index].captions.first().cloned().unwrap_or_default();
+            let (features, mask) = self.text(&[&caption, ""])?;
+            let condition = model.condition(&features, Some(&mask))?;
+            let config = SamplerConfig { guidance: GUIDANCE, ..SamplerConfig::default() };
+            let canvas = Canvas::blank(1, tokens.len());
+            let mut sampler = Sampler::new(&self.schedule, config, canvas, 1, &[index as u64])?;
+            while !sampler.is_done() {
+                sampler.step(&model.bind(&condition))?;
+            }
+            real.push(picture(self, &tokens)?);
+            made.push(picture(self, sampler.tokens())?);
+        }
+        plots::spectrograms(&[real, made], &folder.join("examples.png"))
     }
 
     fn save(&mut self, folder: &Path, step: u64, seconds: f64) -> Result<()> {

@@ -1,8 +1,9 @@
 //! `cargo xtask train codec`.
 
+use super::adversary::{Adversary, blend};
 use super::batch::{Sampler, cut, random_start};
 use super::run::{CHECKPOINT, Metrics, Trainee, WEIGHTS, run as run_loop};
-use super::{Common, plots};
+use super::{Common, plots, source};
 use crate::data::{Cache, Split};
 use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor, Var};
@@ -12,10 +13,11 @@ use soundlocd_engine::codec::objective::{ReconstructionWeights, reconstruction};
 use soundlocd_engine::codec::patch::{Config, PatchCodec, from_patches, to_patches};
 use soundlocd_engine::diffusion::Noise;
 use soundlocd_engine::layers::kernel::Precision;
+use soundlocd_engine::pack::Part;
 use soundlocd_engine::train::{AdamW, AdamWConfig, Checkpoint, initialise, scalar_with_gradient};
 use soundlocd_engine::{FRAMES_PER_COLUMN, MEL_BANDS};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Arguments of `cargo xtask train codec`.
 #[derive(Debug, clap::Args)]
@@ -31,12 +33,26 @@ pub struct Args {
     /// Codebook entries (K).
     #[arg(long, default_value_t = 1024)]
     codebook: usize,
+    /// Start from these weights of the same sizes: a run's, or a pack folder's.
+    #[arg(long)]
+    from: Option<PathBuf>,
+    /// Train the decoder alone: tokens, and base models trained on them, stay valid.
+    #[arg(long, requires = "from")]
+    decoder_only: bool,
+    /// Step from which a discriminator judges the output [default: after half of the steps].
+    #[arg(long)]
+    adversarial_from: Option<u64>,
+    /// Size of its gradient, as a share of the reconstruction's; 0: no discriminator.
+    #[arg(long, default_value_t = 0.3)]
+    adversarial_share: f64,
 }
 
 /// Weight of the commitment term.
 const COMMITMENT: f64 = 0.25;
 /// Peak learning rate.
 const RATE: f64 = 1e-3;
+/// Steps that the discriminator learns before its opinion counts.
+const JUDGE_AFTER: u64 = 50;
 
 struct Codec<'a> {
     args: &'a Args,
@@ -48,6 +64,7 @@ struct Codec<'a> {
     codebook: Var,
     trainer: CodebookTrainer,
     optimizer: AdamW,
+    adversary: Adversary,
 }
 
 /// Trains a codec.
@@ -66,6 +83,9 @@ pub fn run(args: Args) -> Result<()> {
         [fan_in, _] => Some((1.0 / *fan_in as f32).sqrt()),
         _ => None,
     })?;
+    if let Some(path) = &args.from {
+        source::start_from(path, Part::Codec, &map, &device)?;
+    }
     let codebook = {
         let data = map.data().lock().map_err(|_| anyhow::anyhow!("the variables are poisoned"))?;
         data.get("quantize.embedding.weight").context("the codec has no codebook")?.clone()
@@ -75,9 +95,10 @@ pub fn run(args: Args) -> Result<()> {
     let settings = AdamWConfig { beta2: 0.99, weight_decay: 0.01, ..AdamWConfig::default() };
     let optimizer = AdamW::new(&map, settings)?;
     println!("codec of {} parameters, {} clips", optimizer.parameters(), sampler.clips().len());
+    let adversary = Adversary::new(args.common.seed, &device)?;
     let common = &args.common;
     let mut trainee =
-        Codec { args: &args, device, cache, sampler, config, model, codebook, trainer, optimizer };
+        Codec { args: &args, device, cache, sampler, config, model, codebook, trainer, optimizer, adversary };
     run_loop(common, RATE, 250, &mut trainee)
 }
 
@@ -116,30 +137,48 @@ impl Trainee for Codec<'_> {
         let ids = self.model.quantize(&frozen)?;
         let codes = self.codebook.as_detached_tensor().index_select(&ids.flatten_all()?, 0)?;
         let codes = codes.reshape(frozen.shape())?;
-        // Straight through: the decoder sees the codes, the encoder its gradient.
-        let through = (&latents + (&codes - &frozen)?)?;
+        let through = if self.args.decoder_only {
+            codes.clone()
+        } else {
+            // Straight through: the decoder sees the codes, the encoder its gradient.
+            (&latents + (&codes - &frozen)?)?
+        };
         let output = from_patches(&self.model.decode_latents(&through)?)?;
         let values = output.flatten_all()?.to_vec1::<f32>()?;
         let size = (MEL_BANDS, self.args.columns * FRAMES_PER_COLUMN);
-        let (value, gradient) = reconstruction(&pictures, &values, size, ReconstructionWeights::default());
+        let (value, mut gradient) =
+            reconstruction(&pictures, &values, size, ReconstructionWeights::default());
+        let mut metrics = Metrics::from([("reconstruction", f64::from(value)), ("rate", rate)]);
+        let begins = self.args.adversarial_from.unwrap_or(self.args.common.steps / 2);
+        if self.args.adversarial_share > 0.0 && step >= begins {
+            metrics.insert("discriminator", self.adversary.learn(&x, &output, rate)?);
+            // It must know something before it is listened to.
+            if step >= begins + JUDGE_AFTER {
+                let (believed, opinion) = self.adversary.judge(&output)?;
+                metrics.insert("believed", believed);
+                blend(&mut gradient, &opinion, self.args.adversarial_share);
+            }
+        }
         let gradient = Tensor::from_vec(gradient, output.shape(), &self.device)?;
-        let commitment = (&latents - &codes)?.sqr()?.mean_all()?;
-        let loss = (scalar_with_gradient(&output, value, &gradient)? + (&commitment * COMMITMENT)?)?;
+        let mut loss = scalar_with_gradient(&output, value, &gradient)?;
+        if !self.args.decoder_only {
+            let commitment = (&latents - &codes)?.sqr()?.mean_all()?;
+            metrics.insert("commitment", f64::from(commitment.to_scalar::<f32>()?));
+            loss = (loss + (&commitment * COMMITMENT)?)?;
+        }
         let grads = loss.backward()?;
         let stats = self.optimizer.step(&grads, rate)?;
-        let flat = frozen.flatten_all()?.to_vec1::<f32>()?;
-        let ids = ids.flatten_all()?.to_vec1::<u32>()?;
-        let (codebook, revived) = self.trainer.update(&flat, &ids, |n| noise.below(n), &self.device)?;
-        self.codebook.set(&codebook)?;
-        Ok(Metrics::from([
-            ("reconstruction", f64::from(value)),
-            ("commitment", f64::from(commitment.to_scalar::<f32>()?)),
-            ("grad_norm", stats.grad_norm),
-            ("skipped", f64::from(u8::from(!stats.applied))),
-            ("revived", revived as f64),
-            ("perplexity", self.trainer.perplexity()),
-            ("rate", rate),
-        ]))
+        metrics.insert("grad_norm", stats.grad_norm);
+        metrics.insert("skipped", f64::from(u8::from(!stats.applied)));
+        if !self.args.decoder_only {
+            let flat = frozen.flatten_all()?.to_vec1::<f32>()?;
+            let ids = ids.flatten_all()?.to_vec1::<u32>()?;
+            let (codebook, revived) = self.trainer.update(&flat, &ids, |n| noise.below(n), &self.device)?;
+            self.codebook.set(&codebook)?;
+            metrics.insert("revived", revived as f64);
+            metrics.insert("perplexity", self.trainer.perplexity());
+        }
+        Ok(metrics)
     }
 
     fn validate(&mut self) -> Result<Metrics> {
@@ -181,13 +220,15 @@ impl Trainee for Codec<'_> {
         let config = serde_json::to_string(&self.config)?;
         let checkpoint = Checkpoint { step, config: config.clone(), seconds };
         let extra = self.trainer.tensors()?;
-        checkpoint.save(&folder.join(CHECKPOINT), &[("codec", &self.optimizer)], &extra)?;
+        let optimizers = [("codec", &self.optimizer), ("discriminator", &self.adversary.optimizer)];
+        checkpoint.save(&folder.join(CHECKPOINT), &optimizers, &extra)?;
         let (weights, _) = self.averaged()?;
         super::run::save_weights(&folder.join(WEIGHTS), weights, &config)
     }
 
     fn resume(&mut self, folder: &Path) -> Result<(u64, f64)> {
-        let mut optimizers = [("codec", &mut self.optimizer)];
+        let mut optimizers =
+            [("codec", &mut self.optimizer), ("discriminator", &mut self.adversary.optimizer)];
         let (checkpoint, extra) = Checkpoint::load(&folder.join(CHECKPOINT), &mut optimizers, &self.device)?;
         self.trainer.restore(&extra)?;
         Ok((checkpoint.step, checkpoint.seconds))

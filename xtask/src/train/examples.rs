@@ -3,7 +3,7 @@
 
 use super::batch::Sampler;
 use crate::data::{Cache, Split};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use soundlocd_engine::codec::Codec;
@@ -15,6 +15,7 @@ use soundlocd_engine::{FRAMES_PER_COLUMN, GRID_ROWS, MAX_COLUMNS, MEL_BANDS};
 pub const HELD_OUT: &str = "KEYBOARD";
 
 /// A token grid and the captions that fit it.
+#[derive(serde::Serialize, serde::Deserialize)]
 pub struct Example {
     /// Time-major ids `[5 columns]`.
     pub tokens: Vec<u32>,
@@ -27,7 +28,7 @@ pub struct Example {
 }
 
 /// How many copies to make.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, serde::Serialize)]
 pub struct Copies {
     /// Shifted and scaled copies of each clip, besides the clip itself.
     pub shifted: usize,
@@ -65,7 +66,7 @@ impl Source {
 /// Encodes the clips of `split` and their copies; the same seed gives the same examples.
 ///
 /// `progress` hears how many more examples were made.
-pub fn encode(
+fn encode(
     cache: &Cache,
     codec: &Codec,
     split: Split,
@@ -82,6 +83,30 @@ pub fn encode(
             made
         })
         .collect()
+}
+
+/// [`encode`] for the training split, or what an earlier run with the same `codec_id`, copies and seed has left beside
+/// the data.
+pub fn encode_once(
+    cache: &Cache,
+    (codec, codec_id): (&Codec, &str),
+    copies: Copies,
+    seed: u64,
+    progress: impl Fn(usize) + Sync,
+) -> Result<Vec<Example>> {
+    let key = serde_json::to_vec(&(codec_id, copies, seed, cache.hash()))?;
+    let name = format!("tokens-{}.json", &soundlocd_engine::pack::sha256_hex(&key)[..12]);
+    let path = cache.folder().join(name);
+    if let Ok(bytes) = std::fs::read(&path) {
+        return serde_json::from_slice(&bytes)
+            .with_context(|| format!("{} is damaged: delete it", path.display()));
+    }
+    let examples = encode(cache, codec, Split::Train, copies, seed, progress)?;
+    let partial = path.with_extension("partial");
+    std::fs::write(&partial, serde_json::to_vec(&examples)?)
+        .and_then(|()| std::fs::rename(&partial, &path))
+        .with_context(|| format!("could not write {}", path.display()))?;
+    Ok(examples)
 }
 
 /// Draws what the examples will be.

@@ -1,5 +1,6 @@
 //! `cargo xtask train`: trains a codec, a vocoder or a base model.
 
+mod adversary;
 mod base;
 mod batch;
 mod codec;

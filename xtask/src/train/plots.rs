@@ -5,7 +5,9 @@ use plotters::prelude::*;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Draws every metric of a `metrics.jsonl` over the steps, one panel a metric.
+const FONT: &[u8] = include_bytes!("../../../assets/fonts/Inter-Regular.otf");
+
+/// Draws every metric of a `metrics.jsonl` over the steps, one panel a metric: training blue, valid split red.
 pub fn curves(log: &Path, picture: &Path) -> Result<()> {
     let text = std::fs::read_to_string(log).with_context(|| format!("could not read {}", log.display()))?;
     let mut series: BTreeMap<String, BTreeMap<String, Vec<(f64, f64)>>> = BTreeMap::new();
@@ -24,12 +26,14 @@ pub fn curves(log: &Path, picture: &Path) -> Result<()> {
     if series.is_empty() {
         return Ok(());
     }
+    // Its errors are of no use: without a font the panels have no titles.
+    let _ = plotters::style::register_font("sans-serif", FontStyle::Normal, FONT);
     let columns = 3;
     let rows = series.len().div_ceil(columns);
     let root = BitMapBackend::new(picture, (1200, 260 * rows as u32)).into_drawing_area();
     let draw = |e: &dyn std::fmt::Display| anyhow!("could not draw {}: {e}", picture.display());
     root.fill(&WHITE).map_err(|e| draw(&e))?;
-    for (splits, area) in series.values().zip(root.split_evenly((rows, columns))) {
+    for ((name, splits), area) in series.iter().zip(root.split_evenly((rows, columns))) {
         let points = || splits.values().flatten();
         let span = |f: fn(&(f64, f64)) -> f64| {
             let low = points().map(f).fold(f64::INFINITY, f64::min);
@@ -38,9 +42,18 @@ pub fn curves(log: &Path, picture: &Path) -> Result<()> {
         };
         let mut chart = ChartBuilder::on(&area)
             .margin(6)
+            .caption(name.replace('_', " "), ("sans-serif", 15))
             .x_label_area_size(18)
             .y_label_area_size(44)
             .build_cartesian_2d(span(|p| p.0), span(|p| p.1))
+            .map_err(|e| draw(&e))?;
+        chart
+            .configure_mesh()
+            .x_labels(5)
+            .y_labels(5)
+            .light_line_style(TRANSPARENT)
+            .label_style(("sans-serif", 11))
+            .draw()
             .map_err(|e| draw(&e))?;
         for (split, values) in splits {
             let colour = if split == "valid" { RED } else { BLUE };

@@ -53,6 +53,19 @@ pub fn tanh(x: f32) -> f32 {
     2.0 * sigmoid(2.0 * x) - 1.0
 }
 
+/// The slope of `|x|`: -1, 0 or 1.
+#[inline(always)]
+#[must_use]
+pub fn sign(x: f32) -> f32 {
+    if x > 0.0 {
+        1.0
+    } else if x < 0.0 {
+        -1.0
+    } else {
+        0.0
+    }
+}
+
 /// Sum with 16 partial sums (vectorisable, and more exact than a running one).
 #[inline(always)]
 #[must_use]

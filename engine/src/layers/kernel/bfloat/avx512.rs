@@ -38,13 +38,7 @@ mod kernel {
 
     #[target_feature(enable = "avx512f,avx512bf16")]
     #[allow(unsafe_code)]
-    pub(super) fn multiply(
-        depth_tiles: usize,
-        left: &[u16],
-        right: &[u16],
-        height: usize,
-        out: &mut Block,
-    ) {
+    pub(super) fn multiply(depth_tiles: usize, left: &[u16], right: &[u16], height: usize, out: &mut Block) {
         assert!(left.len() == depth_tiles * TILE * 2 && right.len() == depth_tiles * TILE * 2);
         let half = depth_tiles * TILE;
         let (right0, right1) = right.split_at(half);

@@ -50,22 +50,29 @@ fn pairs_of_rows(
     out: &mut [u16],
     transposed: bool,
 ) {
+    const ZEROS: [f32; 16] = [0.0; 16];
+    if width == 0 {
+        out.fill(0);
+        return;
+    }
     for (tile, out) in out.chunks_exact_mut(TILE).enumerate() {
         let mut pairs: Pairs = [[0; 16]; 16];
         for (pair, target) in pairs.iter_mut().enumerate() {
             let k = tile * DEPTH + 2 * pair;
-            let (mut low, mut high) = ([0.0_f32; 16], [0.0_f32; 16]);
-            for (line, k) in [(&mut low, k), (&mut high, k + 1)] {
-                if k < depth && width > 0 {
-                    let source = &data[k * stride + first..][..width];
-                    match <&[f32; 16]>::try_from(source) {
-                        Ok(source) => *line = *source,
-                        Err(_) => line[..width].copy_from_slice(source),
+            let line =
+                |k: usize| if k < depth { &data[k * stride + first..][..width] } else { &ZEROS[..width] };
+            let (low, high) = (line(k), line(k + 1));
+            match (<&[f32; 16]>::try_from(low), <&[f32; 16]>::try_from(high)) {
+                (Ok(low), Ok(high)) => {
+                    for j in 0..16 {
+                        target[j] = joined(low[j], high[j]);
                     }
                 }
-            }
-            for j in 0..16 {
-                target[j] = u32::from(simd::bf16(low[j])) | u32::from(simd::bf16(high[j])) << 16;
+                _ => {
+                    for ((t, low), high) in target.iter_mut().zip(low).zip(high) {
+                        *t = joined(*low, *high);
+                    }
+                }
             }
         }
         if transposed {
@@ -92,21 +99,16 @@ fn pairs_along_rows(
         let count = depth.saturating_sub(start).min(DEPTH);
         for (line, target) in pairs.iter_mut().enumerate().take(lines) {
             let at = (first + line) * stride + start * step;
-            let mut values = [0.0_f32; DEPTH];
-            if step == 1 {
-                let source = &data[at..][..count];
-                match <&[f32; DEPTH]>::try_from(source) {
-                    Ok(source) => values = *source,
-                    Err(_) => values[..count].copy_from_slice(source),
+            if step == 1 && count == DEPTH {
+                let source = &data[at..][..DEPTH];
+                for j in 0..16 {
+                    target[j] = joined(source[2 * j], source[2 * j + 1]);
                 }
             } else {
-                for (k, value) in values.iter_mut().enumerate().take(count) {
-                    *value = data[at + k * step];
+                let value = |k: usize| if k < count { data[at + k * step] } else { 0.0 };
+                for (j, t) in target.iter_mut().enumerate() {
+                    *t = joined(value(2 * j), value(2 * j + 1));
                 }
-            }
-            for j in 0..16 {
-                target[j] =
-                    u32::from(simd::bf16(values[2 * j])) | u32::from(simd::bf16(values[2 * j + 1])) << 16;
             }
         }
         if transposed {
@@ -114,6 +116,12 @@ fn pairs_along_rows(
         }
         store(&pairs, out);
     }
+}
+
+/// Two values as bfloat16, the first one in the lower half.
+#[inline(always)]
+fn joined(low: f32, high: f32) -> u32 {
+    u32::from(simd::bf16(low)) | u32::from(simd::bf16(high)) << 16
 }
 
 #[inline(always)]
