@@ -47,6 +47,8 @@ pub struct Args {
     adversarial_share: f64,
 }
 
+/// Bins above this count as sounding (SPEC 1's scale, where 0.01 is 1 dB).
+const AUDIBLE: f32 = 0.025;
 /// Weight of the commitment term.
 const COMMITMENT: f64 = 0.25;
 /// Peak learning rate.
@@ -100,6 +102,20 @@ pub fn run(args: Args) -> Result<()> {
     let mut trainee =
         Codec { args: &args, device, cache, sampler, config, model, codebook, trainer, optimizer, adversary };
     run_loop(common, RATE, 250, &mut trainee)
+}
+
+/// How much neighbouring frames of `picture` `[80, frames]` differ where `y` sounds, summed. Blurred spectrograms, which sound
+/// dull, have less of it than real ones.
+fn roughness(picture: &[f32], y: &[f32], frames: usize) -> f64 {
+    let rows = picture.chunks_exact(frames).zip(y.chunks_exact(frames));
+    let step = |(row, y): (&[f32], &[f32])| -> f64 {
+        let pairs = row.windows(2).zip(y.windows(2));
+        pairs
+            .filter(|(_, y)| y.iter().all(|y| *y > AUDIBLE))
+            .map(|(row, _)| f64::from((row[1] - row[0]).abs()))
+            .sum()
+    };
+    rows.map(step).sum()
 }
 
 impl Codec<'_> {
@@ -184,20 +200,26 @@ impl Trainee for Codec<'_> {
     fn validate(&mut self) -> Result<Metrics> {
         let (_, model) = self.averaged()?;
         let (mut error, mut active) = (0.0_f64, 0_u64);
+        let mut steps = [0.0_f64; 2];
         for index in self.cache.indices(Split::Valid) {
             let columns = self.cache.clips[index].frames.div_ceil(FRAMES_PER_COLUMN).clamp(1, 53);
             let y = cut(&self.cache, index, 0, columns, 0.0);
             let shape = (1, 1, MEL_BANDS, columns * FRAMES_PER_COLUMN);
             let x = ((Tensor::from_slice(&y, shape, &self.device)? * 2.0)? - 1.0)?;
             let back = model.decode(&model.encode(&x)?)?.flatten_all()?.to_vec1::<f32>()?;
-            for (y, x) in y.iter().zip(back) {
-                if *y > 0.025 {
-                    error += f64::from((y - ((x + 1.0) / 2.0).clamp(0.0, 1.0)).abs()) * 100.0;
+            let back: Vec<f32> = back.iter().map(|x| ((x + 1.0) / 2.0).clamp(0.0, 1.0)).collect();
+            for (y, back) in y.iter().zip(&back) {
+                if *y > AUDIBLE {
+                    error += f64::from((y - back).abs()) * 100.0;
                     active += 1;
                 }
             }
+            for (sum, picture) in steps.iter_mut().zip([&y, &back]) {
+                *sum += roughness(picture, &y, columns * FRAMES_PER_COLUMN);
+            }
         }
-        Ok(Metrics::from([("error_db", error / active.max(1) as f64)]))
+        let [real, decoded] = steps;
+        Ok(Metrics::from([("error_db", error / active.max(1) as f64), ("texture", decoded / real.max(1e-9))]))
     }
 
     fn pictures(&mut self, folder: &Path) -> Result<()> {
