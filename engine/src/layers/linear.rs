@@ -78,9 +78,9 @@ impl Linear {
         y.reshape(shape)
     }
 
-    fn packed_if_frozen(&self) -> Option<Arc<OnceLock<bfloat::Packed>>> {
-        let frozen = !self.weight.track_op();
-        (self.precision == Precision::Bf16 && frozen && bfloat::available()).then(|| self.packed.clone())
+    fn packed_if_frozen(&self) -> Option<Packing> {
+        let unit = bfloat::unit().filter(|_| self.precision == Precision::Bf16 && !self.weight.track_op());
+        unit.map(|unit| Packing { unit, packed: self.packed.clone() })
     }
 
     /// The weight `[in, out]`.
@@ -99,7 +99,13 @@ impl Linear {
 /// `x W (+ b)` on the CPU, with its gradients.
 struct Affine {
     precision: Precision,
-    packed: Option<Arc<OnceLock<bfloat::Packed>>>,
+    packed: Option<Packing>,
+}
+
+/// Where a frozen weight's packed form is, or goes.
+struct Packing {
+    unit: bfloat::Unit,
+    packed: Arc<OnceLock<bfloat::Packed>>,
 }
 
 impl Affine {
@@ -115,8 +121,9 @@ impl Affine {
         let addend = bias.map_or(Addend::Nothing, Addend::Bias);
         let (x, weight) = (Matrix::row_major(x, rows, input), Matrix::row_major(weight, input, output));
         match &self.packed {
-            Some(packed) => {
-                bfloat::matmul(x, packed.get_or_init(|| bfloat::Packed::new(weight)), &mut y, addend)
+            Some(Packing { unit, packed }) => {
+                let packed = packed.get_or_init(|| bfloat::Packed::new(*unit, weight));
+                bfloat::matmul(x, packed, &mut y, addend);
             }
             None => kernel::matmul(x, weight, &mut y, addend, self.precision),
         }

@@ -55,8 +55,8 @@ pub(super) struct Factor<'a> {
 
 impl<'a> Factor<'a> {
     pub fn new(matrix: Matrix<'a>, precision: Precision) -> Self {
-        let tiles = precision == Precision::Bf16 && bfloat::available();
-        Self { packed: tiles.then(|| bfloat::Packed::new(matrix)), matrix }
+        let unit = bfloat::unit().filter(|_| precision == Precision::Bf16);
+        Self { packed: unit.map(|unit| bfloat::Packed::new(unit, matrix)), matrix }
     }
 
     fn multiply(&self, left: Matrix, out: &mut [f32], bias: Option<&[f32]>) {

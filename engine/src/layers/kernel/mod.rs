@@ -24,7 +24,7 @@ impl Precision {
     /// The fastest precision this machine has: bfloat16 with a unit for it ([`bfloat::unit`]), else f32.
     #[must_use]
     pub fn fastest() -> Self {
-        if bfloat::available() { Self::Bf16 } else { Self::F32 }
+        if bfloat::unit().is_some() { Self::Bf16 } else { Self::F32 }
     }
 }
 
@@ -94,8 +94,11 @@ pub fn matmul(a: Matrix, b: Matrix, out: &mut [f32], addend: Addend, precision: 
     }
     // Below this the packing costs more than the product.
     let small = a.rows * a.cols * b.cols < 32 * 32 * 32;
-    if precision == Precision::Bf16 && !small && bfloat::available() {
-        bfloat::matmul(a, &bfloat::Packed::new(b), out, addend);
+    if precision == Precision::Bf16
+        && !small
+        && let Some(unit) = bfloat::unit()
+    {
+        bfloat::matmul(a, &bfloat::Packed::new(unit, b), out, addend);
         return;
     }
     let threads = if small { Parallelism::None } else { Parallelism::Rayon(0) };

@@ -49,24 +49,19 @@ pub fn unit() -> Option<Unit> {
     })
 }
 
-/// Whether this process has any such unit.
-#[must_use]
-pub fn available() -> bool {
-    unit().is_some()
-}
-
 /// A right factor `[k, n]`, packed once and usable many times.
 #[derive(Debug, Clone)]
 pub struct Packed {
+    unit: Unit,
     data: Vec<u16>,
     rows: usize,
     cols: usize,
 }
 
 impl Packed {
-    /// Packs `b` on all threads of the current rayon pool.
+    /// Packs `b` for `unit`, on all threads of the current rayon pool.
     #[must_use]
-    pub fn new(b: Matrix) -> Self {
+    pub fn new(unit: Unit, b: Matrix) -> Self {
         let depth_tiles = b.rows.div_ceil(DEPTH);
         let panel = depth_tiles * TILE * 2;
         let mut data = vec![0_u16; b.cols.div_ceil(BLOCK) * panel];
@@ -75,7 +70,7 @@ impl Packed {
                 pack::right(b, block * BLOCK + half * 16, out);
             }
         });
-        Self { data, rows: b.rows, cols: b.cols }
+        Self { unit, data, rows: b.rows, cols: b.cols }
     }
 
     /// Number of rows of the factor (the inner size).
@@ -94,13 +89,8 @@ impl Packed {
 /// `out = a b + addend` with `b` packed; `out` row-major `[a.rows, b.cols]`.
 ///
 /// # Panics
-/// When sizes disagree, or without any unit (see [`available`]).
+/// When sizes disagree.
 pub fn matmul(a: Matrix, b: &Packed, out: &mut [f32], addend: Addend) {
-    let Some(unit) = unit() else { panic!("bfloat::matmul without a unit for it") };
-    matmul_on(unit, a, b, out, addend);
-}
-
-fn matmul_on(unit: Unit, a: Matrix, b: &Packed, out: &mut [f32], addend: Addend) {
     assert_eq!(a.cols, b.rows, "matmul: inner sizes");
     assert_eq!(out.len(), a.rows * b.cols, "matmul: output size");
     if let Addend::Bias(bias) = addend {
@@ -121,7 +111,7 @@ fn matmul_on(unit: Unit, a: Matrix, b: &Packed, out: &mut [f32], addend: Addend)
             let height = rows.len() / n;
             let mut result = Block([0.0; BLOCK * BLOCK]);
             for (column, right) in b.data.chunks_exact(panel.max(1)).enumerate() {
-                match unit {
+                match b.unit {
                     Unit::Tiles => amx::multiply(depth_tiles, left, right, &mut result),
                     Unit::Avx512 => avx512::multiply(depth_tiles, left, right, height, &mut result),
                 }
@@ -144,7 +134,7 @@ fn matmul_on(unit: Unit, a: Matrix, b: &Packed, out: &mut [f32], addend: Addend)
                     }
                 }
             }
-            if unit == Unit::Tiles {
+            if b.unit == Unit::Tiles {
                 amx::release();
             }
         },
@@ -169,10 +159,10 @@ mod tests {
             let b: Vec<f32> = (0..k * n).map(|i| value(i, 11)).collect();
             let want: Vec<f32> =
                 (0..m * n).map(|i| (0..k).map(|j| a[i / n * k + j] * b[j * n + i % n]).sum()).collect();
-            let packed = Packed::new(Matrix::row_major(&b, k, n));
             for (unit, _) in units.iter().filter(|(_, there)| *there) {
+                let packed = Packed::new(*unit, Matrix::row_major(&b, k, n));
                 let mut out = vec![f32::NAN; m * n];
-                matmul_on(*unit, Matrix::row_major(&a, m, k), &packed, &mut out, Addend::Nothing);
+                matmul(Matrix::row_major(&a, m, k), &packed, &mut out, Addend::Nothing);
                 assert_eq!(out, want, "{unit:?} {m}x{k}x{n}");
             }
         }
