@@ -59,6 +59,9 @@ pub struct Args {
     /// How strictly to follow the prompt; as the pack recommends if not given.
     #[arg(long)]
     guidance: Option<f32>,
+    /// Share of the probability that tokens are drawn from; as the pack recommends if not given.
+    #[arg(long)]
+    truncation: Option<f32>,
     /// Prompts on the sheet.
     #[arg(long, default_value_t = 24)]
     prompts: usize,
@@ -136,6 +139,7 @@ impl<'a> Evaluation<'a> {
         let mut settings = pack.manifest().recommended.clone();
         settings.steps = args.steps.unwrap_or(settings.steps);
         settings.guidance = args.guidance.unwrap_or(settings.guidance);
+        settings.truncation = args.truncation.unwrap_or(settings.truncation);
         settings.validate()?;
         let folder = args.work.join(subject::folder_name(pack.hash(), &settings));
 

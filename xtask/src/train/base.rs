@@ -51,8 +51,9 @@ pub struct Args {
 
 /// Peak learning rate.
 const RATE: f64 = 6e-4;
-/// Clips in the example picture, and the guidance it is made with.
+/// Clips in the example picture, how much of each is shown, and the guidance they are made with.
 const EXAMPLES: usize = 12;
+const EXAMPLE_FRAMES: usize = 128;
 const GUIDANCE: f32 = 3.0;
 /// How often a caption is dropped, so that guidance has something to compare with.
 const DROP_CAPTION: f32 = 0.1;
@@ -332,7 +333,9 @@ impl Trainee for Base<'_> {
         let (_, model) = self.averaged()?;
         let picture = |model: &Self, tokens: &[u32]| -> Result<Vec<f32>> {
             let ids = Tensor::from_slice(tokens, (1, tokens.len()), &model.device)?;
-            Ok(model.codec.decode(&ids)?.flatten_all()?.to_vec1::<f32>()?)
+            let y = model.codec.decode(&ids)?;
+            let frames = y.dim(2)?.min(EXAMPLE_FRAMES);
+            Ok(y.narrow(2, 0, frames)?.flatten_all()?.to_vec1::<f32>()?)
         };
         let (mut real, mut made) = (Vec::new(), Vec::new());
         for index in (0..self.valid.len()).step_by(self.valid.len().div_ceil(EXAMPLES).max(1)) {

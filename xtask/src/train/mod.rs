@@ -1,6 +1,7 @@
 //! `cargo xtask train`: trains a codec, a vocoder or a base model.
 
 mod adversary;
+mod allocator;
 mod base;
 mod batch;
 mod codec;
@@ -86,6 +87,7 @@ impl Common {
 
 /// Runs `cargo xtask train`.
 pub fn run(args: Args) -> Result<()> {
+    allocator::keep_freed_memory();
     // Its spinning threads would take the cores from our own operations.
     soundlocd_engine::service::disable_candle_pool();
     match args.what {
