@@ -67,8 +67,7 @@ pub fn run(common: &Common, peak_rate: f64, validate_every: u64, trainee: &mut d
             bar.set_message(brief(&means));
             let seconds = before + start.elapsed().as_secs_f64();
             write_line(&mut log, "train", step, seconds, &means)?;
-            if !bar.is_hidden() && bar.length().is_some() {
-            } else if step.is_multiple_of(100) {
+            if bar.is_hidden() && step.is_multiple_of(100) {
                 println!("step {step} at {seconds:.0} s: {}", brief(&means));
             }
         }

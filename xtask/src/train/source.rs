@@ -40,7 +40,7 @@ pub fn start_from(path: &Path, part: Part, map: &VarMap, device: &Device) -> Res
     let tensors = if path.is_dir() {
         Pack::open(path)?.weights(part)?.tensors().clone()
     } else {
-        run_weights(path, device)?.1
+        run_weights(path, &read(path)?, device)?.1
     };
     let data = map.data().lock().map_err(|_| anyhow::anyhow!("the variables are poisoned"))?;
     for (name, var) in data.iter() {
@@ -58,12 +58,15 @@ pub fn start_from(path: &Path, part: Part, map: &VarMap, device: &Device) -> Res
 }
 
 /// The architecture in the header of a run's weights, and the tensors.
-fn run_weights(path: &Path, device: &Device) -> Result<(String, HashMap<String, Tensor>)> {
-    let bytes = std::fs::read(path).with_context(|| format!("could not read {}", path.display()))?;
-    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes)
+fn run_weights(path: &Path, bytes: &[u8], device: &Device) -> Result<(String, HashMap<String, Tensor>)> {
+    let (_, header) = safetensors::SafeTensors::read_metadata(bytes)
         .with_context(|| format!("{} is not a safetensors file", path.display()))?;
     let metadata = header.metadata().clone().unwrap_or_default();
     let config =
         metadata.get("config").with_context(|| format!("{} names no architecture", path.display()))?;
-    Ok((config.clone(), candle_core::safetensors::load_buffer(&bytes, device)?))
+    Ok((config.clone(), candle_core::safetensors::load_buffer(bytes, device)?))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("could not read {}", path.display()))
 }
