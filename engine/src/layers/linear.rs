@@ -2,6 +2,7 @@
 
 use super::kernel::{self, Addend, Matrix, Precision, bfloat};
 use super::op;
+use crate::lora::LowRank;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use candle_nn::VarBuilder;
 use std::sync::{Arc, OnceLock};
@@ -14,6 +15,8 @@ pub struct Linear {
     precision: Precision,
     /// The weight in the matrix unit's layout, made at the first use of a frozen weight.
     packed: Arc<OnceLock<bfloat::Packed>>,
+    /// What adapters add to the output.
+    changes: Vec<LowRank>,
 }
 
 impl Linear {
@@ -39,7 +42,7 @@ impl Linear {
     /// From tensors: `weight` `[in, out]`, `bias` `[out]`.
     #[must_use]
     pub fn from_tensors(weight: Tensor, bias: Option<Tensor>) -> Self {
-        Self { weight, bias, precision: Precision::F32, packed: Arc::default() }
+        Self { weight, bias, precision: Precision::F32, packed: Arc::default(), changes: Vec::new() }
     }
 
     /// The same map, computed with `precision`.
@@ -49,11 +52,37 @@ impl Linear {
         self
     }
 
+    /// Adds what an adapter changes, beside the weight.
+    #[must_use]
+    pub fn with_change(mut self, change: LowRank) -> Self {
+        self.changes.push(change);
+        self
+    }
+
+    /// A map whose weight holds the change itself; it costs nothing more to apply.
+    ///
+    /// # Errors
+    /// When the shapes disagree.
+    pub fn merged_with(mut self, change: &LowRank) -> Result<Self> {
+        self.weight = (&self.weight + change.delta()?)?;
+        self.packed = Arc::default();
+        Ok(self)
+    }
+
     /// `[..., in]` to `[..., out]`.
     ///
     /// # Errors
     /// When the last dimension of `x` is not `in`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let mut y = self.unchanged(x)?;
+        for change in &self.changes {
+            y = (y + change.forward(x)?)?;
+        }
+        Ok(y)
+    }
+
+    /// The map without what adapters add.
+    fn unchanged(&self, x: &Tensor) -> Result<Tensor> {
         let (input, output) = self.weight.dims2()?;
         let mut shape = x.dims().to_vec();
         match shape.last_mut() {

@@ -159,12 +159,21 @@ impl Pack {
         Ok(self.counted_vocoder(device)?.0)
     }
 
-    fn counted_text_encoder(&self, device: &Device) -> Result<(TextEncoder, u64), PackError> {
+    /// The bytes of the text encoder's tokenizer.
+    ///
+    /// # Errors
+    /// When the file is missing, or of another size or hash than the manifest says.
+    pub fn tokenizer(&self) -> Result<Vec<u8>, PackError> {
         let file = &self.manifest.files.tokenizer;
-        let tokenizer = self.source.read(file)?;
+        let bytes = self.source.read(file)?;
         if self.source.is_foreign() {
-            source::check_hash(file, &tokenizer)?;
+            source::check_hash(file, &bytes)?;
         }
+        Ok(bytes.into_owned())
+    }
+
+    fn counted_text_encoder(&self, device: &Device) -> Result<(TextEncoder, u64), PackError> {
+        let tokenizer = self.tokenizer()?;
         let weights = self.weights(Part::Text)?;
         let encoder = TextEncoder::new(&self.manifest.text, &tokenizer, weights.var_builder(device))
             .map_err(|source| PackError::Text { file: self.manifest.files.text.name.clone(), source })?;
