@@ -14,6 +14,7 @@ mod licences;
 mod pack;
 mod parity;
 mod test;
+mod text_encoder;
 mod train;
 mod workspace;
 

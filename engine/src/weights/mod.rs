@@ -4,9 +4,11 @@
 //! `name.scale` of the same rank whose dimensions are 1 except, at most, the channel's: `[1, out]` for a linear
 //! weight `[in, out]`, `[rows, 1]` for a table. The file's metadata says which [part](PART_KEY) of a pack it is.
 
+mod layout;
 mod read;
 mod write;
 
+pub use layout::{Layout, LayoutError, Misfit};
 pub use read::{Weights, part_of};
 pub use write::{Storage, encode};
 
