@@ -26,9 +26,9 @@ pub fn codec(path: Option<&Path>, device: &Device) -> Result<(Codec, String)> {
         (None, Some(path)) => path,
         (None, None) => bail!("there is no codec"),
     };
-    let hash =
-        sha256_hex(&std::fs::read(path).with_context(|| format!("could not read {}", path.display()))?);
-    let (config, tensors) = run_weights(path, device)?;
+    let bytes = read(path)?;
+    let hash = sha256_hex(&bytes);
+    let (config, tensors) = run_weights(path, &bytes, device)?;
     let config: patch::Config =
         serde_json::from_str(&config).with_context(|| format!("{} is not a codec's", path.display()))?;
     let vs = VarBuilder::from_tensors(tensors, DType::F32, device);
