@@ -64,30 +64,51 @@ impl Source {
         }
     }
 
-    /// The bytes of `file`, whose size (not hash) has been checked.
-    pub(super) fn read(&self, file: &FileEntry) -> Result<Cow<'static, [u8]>, PackError> {
-        let wrong_size = |found| PackError::Size { file: file.name.clone(), expected: file.bytes, found };
-        match self {
-            Self::Embedded => {
-                let bytes = embedded(&file.name)?;
-                if bytes.len() as u64 == file.bytes { Ok(bytes) } else { Err(wrong_size(bytes.len() as u64)) }
-            }
+    /// Checks that `file` is there in the size that the manifest says, without reading it.
+    pub(super) fn check_size(&self, file: &FileEntry) -> Result<(), PackError> {
+        let found = match self {
+            Self::Embedded => embedded(&file.name)?.len() as u64,
             Self::Folder(folder) => {
-                // Plain names only: the manifest has been checked for that.
-                let path = folder.join(&file.name);
-                let failed = |source| PackError::Io { file: file.name.clone(), source };
-                let metadata = path.metadata().map_err(|error| {
+                let metadata = folder.join(&file.name).metadata().map_err(|error| {
                     if is_absent(&error) {
                         PackError::Missing { file: file.name.clone(), folder: folder.clone() }
                     } else {
-                        failed(error)
+                        PackError::Io { file: file.name.clone(), source: error }
                     }
                 })?;
-                if metadata.len() != file.bytes {
-                    return Err(wrong_size(metadata.len()));
-                }
-                read_exactly(&path, file.bytes).map(Cow::Owned).map_err(failed)
+                metadata.len()
             }
+        };
+        if found == file.bytes {
+            Ok(())
+        } else {
+            Err(PackError::Size { file: file.name.clone(), expected: file.bytes, found })
+        }
+    }
+
+    /// The bytes of `file`, whose size (not hash) has been checked.
+    pub(super) fn read(&self, file: &FileEntry) -> Result<Cow<'static, [u8]>, PackError> {
+        self.check_size(file)?;
+        match self {
+            Self::Embedded => embedded(&file.name),
+            // Plain names only: the manifest has been checked for that.
+            Self::Folder(folder) => read_exactly(&folder.join(&file.name), file.bytes)
+                .map(Cow::Owned)
+                .map_err(|source| PackError::Io { file: file.name.clone(), source }),
+        }
+    }
+
+    /// The first bytes of `file`, up to `most` of them.
+    pub(super) fn beginning(&self, file: &FileEntry, most: u64) -> Result<Cow<'static, [u8]>, PackError> {
+        let length = file.bytes.min(most);
+        match self {
+            Self::Embedded => match embedded(&file.name)? {
+                Cow::Borrowed(bytes) => Ok(bytes.get(..length as usize).unwrap_or(bytes).into()),
+                owned @ Cow::Owned(_) => Ok(owned),
+            },
+            Self::Folder(folder) => read_exactly(&folder.join(&file.name), length)
+                .map(Cow::Owned)
+                .map_err(|source| PackError::Io { file: file.name.clone(), source }),
         }
     }
 }
@@ -103,12 +124,13 @@ fn is_absent(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
-/// Reads a regular file of `size` bytes; never more, should it grow meanwhile.
+/// Reads the first `size` bytes of a regular file.
 fn read_exactly(path: &Path, size: u64) -> std::io::Result<Vec<u8>> {
-    let file = File::open(path)?;
-    if !file.metadata()?.is_file() {
+    // Before opening it, too: that would wait for ever at a pipe that nobody writes to.
+    if !path.metadata()?.is_file() {
         return Err(std::io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
     }
+    let file = File::open(path)?;
     let mut bytes = Vec::new();
     let length = usize::try_from(size).map_err(|_| ErrorKind::OutOfMemory)?;
     // A huge but honest file is still a refusal, not an abort, where memory is short.

@@ -9,7 +9,7 @@ mod read;
 mod write;
 
 pub use layout::{Layout, LayoutError, Misfit};
-pub use read::{Weights, part_of};
+pub use read::{Weights, header_length, parameters_in, part_of};
 pub use write::{Storage, encode};
 
 /// Metadata key of the part that a file holds (`text`, `transformer`, `codec`, `vocoder`).

@@ -6,12 +6,18 @@ use candle_nn::VarBuilder;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use half::{bf16, f16};
 use rayon::prelude::*;
-use safetensors::tensor::TensorView;
+use safetensors::tensor::{Metadata, TensorView};
 use safetensors::{Dtype, SafeTensors};
 use std::collections::HashMap;
 
 /// Values decoded at a time: a buffer of this many halves stays in the first-level cache.
 const CHUNK: usize = 2048;
+
+/// A header of a weights file that is longer is not read alone: the names of thousands of tensors need less.
+const MAX_HEADER_BYTES: u64 = 1 << 20;
+
+/// Bytes of a weights file before its header: the header's length.
+const LENGTH_BYTES: usize = 8;
 
 /// The tensors of one file, f32 on the CPU.
 #[derive(Debug, Clone)]
@@ -83,6 +89,30 @@ impl Weights {
 pub fn part_of(file: &str, bytes: &[u8]) -> Result<Option<String>, WeightsError> {
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| malformed(file, &error))?;
     Ok(header.metadata().as_ref().and_then(|metadata| metadata.get(PART_KEY).cloned()))
+}
+
+/// Bytes from the beginning of a weights file to the end of its header, from the first eight; `None` if those are
+/// not of a weights file.
+#[must_use]
+pub fn header_length(first: &[u8]) -> Option<u64> {
+    let length = u64::from_le_bytes(*first.first_chunk::<LENGTH_BYTES>()?);
+    (length <= MAX_HEADER_BYTES).then_some(length + LENGTH_BYTES as u64)
+}
+
+/// How many numbers a weights file holds, from its bytes up to [`header_length`]; `None` where they are no
+/// such header. As [`Weights::parameters`] after decoding: scales do not count.
+#[must_use]
+pub fn parameters_in(beginning: &[u8]) -> Option<u64> {
+    let header: Metadata = serde_json::from_slice(beginning.get(LENGTH_BYTES..)?).ok()?;
+    let tensors = header.tensors();
+    let is_scale = |name: &str| {
+        let base = name.strip_suffix(SCALE_SUFFIX).and_then(|base| tensors.get(base));
+        base.is_some_and(|base| base.dtype == Dtype::I8)
+    };
+    tensors.iter().filter(|(name, _)| !is_scale(name)).try_fold(0u64, |sum, (_, tensor)| {
+        let count = tensor.shape.iter().try_fold(1u64, |count, &size| count.checked_mul(size as u64))?;
+        sum.checked_add(count)
+    })
 }
 
 fn parse<'a>(file: &str, bytes: &'a [u8]) -> Result<SafeTensors<'a>, WeightsError> {
