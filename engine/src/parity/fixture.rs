@@ -240,6 +240,16 @@ impl Fixture {
             })
     }
 
+    /// The metadata as one JSON object, numbers and lists among its texts as what they are.
+    #[must_use]
+    pub fn metadata_as_json(&self) -> String {
+        let value = |text: &String| {
+            serde_json::from_str(text).unwrap_or_else(|_| serde_json::Value::String(text.clone()))
+        };
+        let fields = self.metadata.iter().map(|(name, text)| (name.clone(), value(text)));
+        serde_json::Value::Object(fields.collect()).to_string()
+    }
+
     /// A text of the metadata.
     #[must_use]
     pub fn text(&self, key: &str) -> Option<&str> {

@@ -49,7 +49,7 @@ pub struct TextFeatures {
 
 /// The network behind a [`TextEncoder`].
 #[derive(Debug)]
-enum Network {
+pub(crate) enum Network {
     Minilm(minilm::MiniLm),
     Clip(clip::Clip),
     T5(t5::T5),
@@ -57,7 +57,7 @@ enum Network {
 }
 
 impl Network {
-    fn new(config: &Config, vs: VarBuilder) -> candle_core::Result<Self> {
+    pub(crate) fn new(config: &Config, vs: VarBuilder) -> candle_core::Result<Self> {
         Ok(match config {
             Config::Minilm(config) => Self::Minilm(minilm::MiniLm::new(config, vs)?),
             Config::Clip(config) => Self::Clip(clip::Clip::new(config, vs)?),
@@ -66,7 +66,7 @@ impl Network {
         })
     }
 
-    fn forward(&self, ids: &Tensor, mask: &Tensor) -> candle_core::Result<Tensor> {
+    pub(crate) fn forward(&self, ids: &Tensor, mask: &Tensor) -> candle_core::Result<Tensor> {
         match self {
             Self::Minilm(network) => network.forward(ids, mask),
             Self::Clip(network) => network.forward(ids),
@@ -147,7 +147,5 @@ pub fn additive_mask(mask: &Tensor) -> candle_core::Result<Tensor> {
     ((1.0 - mask.to_dtype(DType::F32)?)? * HIDDEN)?.reshape((batch, 1, 1, tokens))
 }
 
-#[cfg(test)]
-mod parity_tests;
 #[cfg(test)]
 mod tests;
