@@ -178,7 +178,8 @@ impl Pack {
     }
 
     fn counted_codec(&self, device: &Device) -> Result<(Codec, u64), PackError> {
-        self.build(Part::Codec, device, |vs| Codec::new(&self.manifest.codec, Precision::fastest(), vs))
+        let rows = self.manifest.transformer.rows;
+        self.build(Part::Codec, device, |vs| Codec::new(&self.manifest.codec, rows, Precision::fastest(), vs))
     }
 
     fn counted_vocoder(&self, device: &Device) -> Result<(Vocoder, u64), PackError> {

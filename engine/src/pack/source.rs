@@ -117,6 +117,20 @@ fn read_exactly(path: &Path, size: u64) -> std::io::Result<Vec<u8>> {
     if bytes.len() == length { Ok(bytes) } else { Err(ErrorKind::UnexpectedEof.into()) }
 }
 
+impl FileEntry {
+    /// The entry of the file `name` in `folder`, as it is now.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn of(folder: &Path, name: &str) -> Result<Self, PackError> {
+        let failed = |source| PackError::Io { file: name.into(), source };
+        let mut file = File::open(folder.join(name)).map_err(failed)?;
+        let mut hasher = Sha256::new();
+        let bytes = std::io::copy(&mut file, &mut hasher).map_err(failed)?;
+        Ok(Self { name: name.into(), bytes, sha256: hex(&hasher.finalize()) })
+    }
+}
+
 /// Compares `bytes` with the manifest's hash of `file`.
 pub(super) fn check_hash(file: &FileEntry, bytes: &[u8]) -> Result<(), PackError> {
     let found = sha256_hex(bytes);
@@ -130,7 +144,11 @@ pub(super) fn check_hash(file: &FileEntry, bytes: &[u8]) -> Result<(), PackError
 /// SHA-256 of `bytes`, lower-case hexadecimal.
 #[must_use]
 pub fn sha256_hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut hex, byte| {
+    hex(&Sha256::digest(bytes))
+}
+
+fn hex(digest: &[u8]) -> String {
+    digest.iter().fold(String::with_capacity(64), |mut hex, byte| {
         // Writing to a String cannot fail.
         let _ = write!(hex, "{byte:02x}");
         hex

@@ -4,10 +4,14 @@
 //! `name.scale` of the same rank whose dimensions are 1 except, at most, the channel's: `[1, out]` for a linear
 //! weight `[in, out]`, `[rows, 1]` for a table. The file's metadata says which [part](PART_KEY) of a pack it is.
 
+mod layout;
 mod read;
+mod stream;
 mod write;
 
+pub use layout::{Layout, LayoutError, Misfit};
 pub use read::{Weights, part_of};
+pub use stream::{Pending, write_file};
 pub use write::{Storage, encode};
 
 /// Metadata key of the part that a file holds (`text`, `transformer`, `codec`, `vocoder`).
@@ -36,6 +40,14 @@ pub enum WeightsError {
         /// The tensor's name.
         tensor: String,
         /// What is wrong with it.
+        reason: String,
+    },
+    /// A file could not be written.
+    #[error("{file} cannot be written: {reason}")]
+    Write {
+        /// The file.
+        file: String,
+        /// What the system said.
         reason: String,
     },
     /// The backend failed.

@@ -270,7 +270,8 @@ fn measure(args: &Args) -> Result<()> {
         measure::transformer(&transformer, &pack)?;
     }
     if let Some(path) = &args.codec {
-        let codec = Codec::new(&pack.manifest().codec, Precision::F32, exact(path)?)?;
+        let Manifest { codec, transformer, .. } = pack.manifest();
+        let codec = Codec::new(codec, transformer.rows, Precision::F32, exact(path)?)?;
         measure::codec(&codec, &pack)?;
     }
     // The vocoder is compared on what the codec decodes.
