@@ -17,7 +17,7 @@ pub use source::sha256_hex;
 use crate::diffusion::transformer::Transformer;
 use crate::layers::kernel::Precision;
 use crate::text::TextEncoder;
-use crate::weights::{self, Weights};
+use crate::weights::{self, Summary, Weights};
 use candle_core::Device;
 use candle_nn::VarBuilder;
 use source::Source;
@@ -83,6 +83,18 @@ impl Pack {
             self.weights(part)?;
         }
         Ok(self)
+    }
+
+    /// What the weights file of `part` holds, by its header alone.
+    ///
+    /// # Errors
+    /// When the file is missing, of another size than the manifest says, or not a weights file.
+    pub fn summary(&self, part: Part) -> Result<Summary, PackError> {
+        let file = self.manifest.files.weights(part);
+        if file.bytes == 0 {
+            return Err(PackError::Untrained { file: file.name.clone(), part });
+        }
+        Ok(Summary::read(&file.name, &mut self.source.reader(file)?)?)
     }
 
     /// The weights of `part`.

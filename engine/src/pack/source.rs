@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{ErrorKind, Read as _};
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 macro_rules! default_pack {
@@ -43,7 +43,7 @@ impl Source {
     /// The bytes of `pack.json`.
     pub(super) fn manifest(&self) -> Result<Cow<'static, [u8]>, PackError> {
         match self {
-            Self::Embedded => embedded(MANIFEST_FILE),
+            Self::Embedded => embedded(MANIFEST_FILE).map(Cow::Borrowed),
             Self::Folder(folder) => {
                 let path = folder.join(MANIFEST_FILE);
                 let failed = |source| PackError::Io { file: MANIFEST_FILE.into(), source };
@@ -66,35 +66,59 @@ impl Source {
 
     /// The bytes of `file`, whose size (not hash) has been checked.
     pub(super) fn read(&self, file: &FileEntry) -> Result<Cow<'static, [u8]>, PackError> {
-        let wrong_size = |found| PackError::Size { file: file.name.clone(), expected: file.bytes, found };
         match self {
-            Self::Embedded => {
-                let bytes = embedded(&file.name)?;
-                if bytes.len() as u64 == file.bytes { Ok(bytes) } else { Err(wrong_size(bytes.len() as u64)) }
-            }
+            Self::Embedded => Ok(Cow::Borrowed(embedded_entry(file)?)),
             Self::Folder(folder) => {
-                // Plain names only: the manifest has been checked for that.
-                let path = folder.join(&file.name);
+                let path = path_of(folder, file)?;
                 let failed = |source| PackError::Io { file: file.name.clone(), source };
-                let metadata = path.metadata().map_err(|error| {
-                    if is_absent(&error) {
-                        PackError::Missing { file: file.name.clone(), folder: folder.clone() }
-                    } else {
-                        failed(error)
-                    }
-                })?;
-                if metadata.len() != file.bytes {
-                    return Err(wrong_size(metadata.len()));
-                }
                 read_exactly(&path, file.bytes).map(Cow::Owned).map_err(failed)
             }
         }
     }
+
+    /// The same, to be read bit by bit.
+    pub(super) fn reader(&self, file: &FileEntry) -> Result<Box<dyn Read>, PackError> {
+        match self {
+            Self::Embedded => Ok(Box::new(embedded_entry(file)?)),
+            Self::Folder(folder) => match File::open(path_of(folder, file)?) {
+                Ok(opened) => Ok(Box::new(opened.take(file.bytes))),
+                Err(source) => Err(PackError::Io { file: file.name.clone(), source }),
+            },
+        }
+    }
 }
 
-fn embedded(name: &str) -> Result<Cow<'static, [u8]>, PackError> {
+/// Where `file` is in `folder`; its size has been checked.
+fn path_of(folder: &Path, file: &FileEntry) -> Result<PathBuf, PackError> {
+    // Plain names only: the manifest has been checked for that.
+    let path = folder.join(&file.name);
+    let metadata = path.metadata().map_err(|source| {
+        if is_absent(&source) {
+            PackError::Missing { file: file.name.clone(), folder: folder.into() }
+        } else {
+            PackError::Io { file: file.name.clone(), source }
+        }
+    })?;
+    check_size(file, metadata.len())?;
+    Ok(path)
+}
+
+fn check_size(file: &FileEntry, found: u64) -> Result<(), PackError> {
+    if found == file.bytes {
+        return Ok(());
+    }
+    Err(PackError::Size { file: file.name.clone(), expected: file.bytes, found })
+}
+
+fn embedded_entry(file: &FileEntry) -> Result<&'static [u8], PackError> {
+    let bytes = embedded(&file.name)?;
+    check_size(file, bytes.len() as u64)?;
+    Ok(bytes)
+}
+
+fn embedded(name: &str) -> Result<&'static [u8], PackError> {
     match EMBEDDED.iter().find(|(file, _)| *file == name) {
-        Some((_, bytes)) => Ok(Cow::Borrowed(*bytes)),
+        Some((_, bytes)) => Ok(*bytes),
         None => Err(PackError::Missing { file: name.into(), folder: "the program itself".into() }),
     }
 }

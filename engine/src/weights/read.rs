@@ -8,7 +8,7 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Values decoded at a time: a buffer of this many halves stays in the first-level cache.
 const CHUNK: usize = 2048;
@@ -29,32 +29,21 @@ impl Weights {
     /// When the bytes are not a safetensors file, a tensor has another dtype than f32, f16, bf16 or scaled int8,
     /// or a value is not finite.
     pub fn decode(file: &str, bytes: &[u8]) -> Result<Self, WeightsError> {
-        let views = parse(file, bytes)?;
-        let named: HashMap<&str, TensorView<'_>> = views.iter().collect();
-        let mut jobs: Vec<(&str, &TensorView<'_>)> = named
-            .iter()
-            .map(|(name, view)| (*name, view))
-            .filter(|(name, _)| !is_scale(name, &named))
-            .collect();
-        // The largest first, so that no core is left with it at the end.
-        jobs.sort_by_key(|(_, view)| std::cmp::Reverse(view.data().len()));
-        let tensors = jobs
-            .par_iter()
-            .with_max_len(1)
-            .map(|(name, view)| {
-                let fail =
-                    |reason| WeightsError::Tensor { file: file.into(), tensor: (*name).to_owned(), reason };
-                let scale = named.get(format!("{name}{SCALE_SUFFIX}").as_str());
-                let values = values(view, scale).map_err(fail)?;
-                if !values.iter().fold(true, |finite, value| finite & value.is_finite()) {
-                    return Err(fail("holds a value that is not a number".into()));
-                }
-                let tensor = Tensor::from_vec(values, view.shape(), &Device::Cpu)
-                    .map_err(|source| WeightsError::Backend { file: file.into(), source })?;
-                Ok(((*name).to_owned(), tensor))
-            })
-            .collect::<Result<_, _>>()?;
-        Ok(Self { tensors })
+        let decoded = each(file, bytes, |name, view, values| {
+            let tensor = Tensor::from_vec(values, view.shape(), &Device::Cpu)
+                .map_err(|source| WeightsError::Backend { file: file.into(), source })?;
+            Ok((name.to_owned(), tensor))
+        })?;
+        Ok(Self { tensors: decoded.into_iter().collect() })
+    }
+
+    /// Does all that [`Self::decode`] does but keep the values; returns names and shapes.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn check(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Vec<usize>>, WeightsError> {
+        let shapes = each(file, bytes, |name, view, _| Ok((name.to_owned(), view.shape().to_vec())))?;
+        Ok(shapes.into_iter().collect())
     }
 
     /// The tensors as a module's constructor wants them, on `device`.
@@ -74,6 +63,33 @@ impl Weights {
     pub fn tensors(&self) -> &HashMap<String, Tensor> {
         &self.tensors
     }
+}
+
+/// Runs `work` on the finite values of every tensor (int8 ones scaled), on all cores.
+fn each<T: Send>(
+    file: &str,
+    bytes: &[u8],
+    work: impl Fn(&str, &TensorView<'_>, Vec<f32>) -> Result<T, WeightsError> + Sync,
+) -> Result<Vec<T>, WeightsError> {
+    let views = parse(file, bytes)?;
+    let named: HashMap<&str, TensorView<'_>> = views.iter().collect();
+    let mut jobs: Vec<(&str, &TensorView<'_>)> =
+        named.iter().map(|(name, view)| (*name, view)).filter(|(name, _)| !is_scale(name, &named)).collect();
+    // The largest first, so that no core is left with it at the end.
+    jobs.sort_by_key(|(_, view)| std::cmp::Reverse(view.data().len()));
+    jobs.par_iter()
+        .with_max_len(1)
+        .map(|(name, view)| {
+            let fail =
+                |reason| WeightsError::Tensor { file: file.into(), tensor: (*name).to_owned(), reason };
+            let scale = named.get(format!("{name}{SCALE_SUFFIX}").as_str());
+            let values = values(view, scale).map_err(fail)?;
+            if !values.iter().fold(true, |finite, value| finite & value.is_finite()) {
+                return Err(fail("holds a value that is not a number".into()));
+            }
+            work(name, view, values)
+        })
+        .collect()
 }
 
 /// The part that a weights file says it holds; `None` where it does not say.

@@ -21,12 +21,17 @@ pub struct Pending<'a> {
     pub values: Box<dyn Fn() -> Result<Vec<f32>, String> + 'a>,
 }
 
-/// Writes `tensors` as a safetensors file for the pack's `part`. The bytes depend on nothing but the arguments;
+/// Writes `tensors` as a safetensors file for the pack's `part`, `config` (its architecture as JSON) beside them. The bytes depend on nothing but the arguments;
 /// a file that is there already is replaced at the end, or stays if anything fails.
 ///
 /// # Errors
 /// When values cannot be made, are not finite, do not fit their shape or storage, or the file cannot be written.
-pub fn write_file(path: &Path, part: &str, tensors: Vec<Pending<'_>>) -> Result<(), WeightsError> {
+pub fn write_file(
+    path: &Path,
+    part: &str,
+    config: String,
+    tensors: Vec<Pending<'_>>,
+) -> Result<(), WeightsError> {
     let file = path.display().to_string();
     let failure = Mutex::new(None);
     let mut views = Vec::with_capacity(tensors.len());
@@ -39,7 +44,8 @@ pub fn write_file(path: &Path, part: &str, tensors: Vec<Pending<'_>>) -> Result<
         views.push((name, view));
     }
     let temporary = path.with_extension("partial");
-    let metadata = HashMap::from([(PART_KEY.to_owned(), part.to_owned())]);
+    let metadata =
+        HashMap::from([(PART_KEY.to_owned(), part.to_owned()), (super::CONFIG_KEY.to_owned(), config)]);
     let written = safetensors::serialize_to_file(views, Some(metadata), &temporary);
     let result = match failure.into_inner() {
         Some((tensor, reason)) => Err(WeightsError::Tensor { file, tensor, reason }),

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
+use serde::Serialize;
 use soundlocd_engine::checkpoint::StateDict;
 use soundlocd_engine::pack::{FileEntry, Part};
 use soundlocd_engine::weights::{Layout, LayoutError, Misfit, Pending, Storage, write_file};
@@ -132,11 +133,17 @@ impl<'a> Conversion<'a> {
         self.tensors.iter().map(|(_, shape, _)| shape.iter().product::<usize>() as u64).sum()
     }
 
-    /// Writes the tensors as `part`'s file in `folder`, reading one after the other.
+    /// Writes the tensors as the file of `part`, of the architecture `config`, in `folder`; reads one after the other.
     ///
     /// # Errors
     /// When one cannot be read, is not finite or does not fit its storage, or the file cannot be written.
-    pub fn write(&self, folder: &Path, part: Part, stored: Stored) -> Result<FileEntry> {
+    pub fn write(
+        &self,
+        folder: &Path,
+        part: Part,
+        config: &impl Serialize,
+        stored: Stored,
+    ) -> Result<FileEntry> {
         let pending = self
             .tensors
             .iter()
@@ -151,7 +158,7 @@ impl<'a> Conversion<'a> {
             .collect();
         let name = format!("{part}.safetensors");
         let path = folder.join(&name);
-        write_file(&path, part.name(), pending)?;
+        write_file(&path, part.name(), serde_json::to_string(config)?, pending)?;
         FileEntry::of(folder, &name).with_context(|| format!("cannot read {}", path.display()))
     }
 }

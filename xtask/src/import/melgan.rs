@@ -35,7 +35,8 @@ pub fn find(checkpoint: &Checkpoint) -> Result<StateDict<'_>> {
 pub fn config(dict: &StateDict<'_>) -> Result<Config> {
     // Four stages halve the channels; each is an upsampling and its residual blocks between two activations.
     let channels = dict.shape(FIRST).and_then(|shape| shape.first()).copied().unwrap_or(0);
-    let residual = (4..count(dict, "model.")).take_while(|index| dict.contains(&format!("model.{index}.shortcut.bias")));
+    let residual =
+        (4..count(dict, "model.")).take_while(|index| dict.contains(&format!("model.{index}.shortcut.bias")));
     let config = Config { ngf: channels / 16, residual_layers: residual.count() };
     config.validate().map_err(anyhow::Error::msg)?;
     Ok(config)

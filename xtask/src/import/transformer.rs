@@ -66,7 +66,9 @@ pub fn config(dict: &StateDict<'_>, heads: Option<usize>) -> Result<Config> {
             }
         }
         let size = votes.into_iter().max_by_key(|(_, count)| *count).map(|(size, _)| size);
-        size.with_context(|| format!("{} is missing", dict.full_name(&format!("transformer.blocks.0.{tensor}"))))
+        size.with_context(|| {
+            format!("{} is missing", dict.full_name(&format!("transformer.blocks.0.{tensor}")))
+        })
     };
     let config = Config {
         layers,
@@ -208,8 +210,16 @@ mod tests {
             ("content_emb.emb.weight", &[257, 1024][..], plain("transformer.content_emb.emb.weight")),
             ("content_emb.height_emb.weight", &[5, 1024], plain("transformer.content_emb.height_emb.weight")),
             ("blocks.3.ln1.emb.weight", &[100, 1024], plain("transformer.blocks.3.ln1.emb.weight")),
-            ("blocks.3.ln1_1.linear.weight", &[1024, 2048], transposed("transformer.blocks.3.ln1_1.linear.weight")),
-            ("blocks.18.self_attn.q.weight", &[64, 64], transposed("transformer.blocks.18.attn1.query.weight")),
+            (
+                "blocks.3.ln1_1.linear.weight",
+                &[1024, 2048],
+                transposed("transformer.blocks.3.ln1_1.linear.weight"),
+            ),
+            (
+                "blocks.18.self_attn.q.weight",
+                &[64, 64],
+                transposed("transformer.blocks.18.attn1.query.weight"),
+            ),
             ("blocks.0.self_attn.proj.bias", &[64], plain("transformer.blocks.0.attn1.proj.bias")),
             ("blocks.0.cross_attn.k.weight", &[512, 64], transposed("transformer.blocks.0.attn2.key.weight")),
             ("blocks.0.cross_attn.v.bias", &[64], plain("transformer.blocks.0.attn2.value.bias")),
