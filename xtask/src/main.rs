@@ -14,6 +14,7 @@ mod install;
 mod licences;
 mod pack;
 mod test;
+mod text_encoder;
 mod train;
 mod workspace;
 

@@ -27,5 +27,5 @@ pub use convolution::{Conv1d, Conv2d, ConvGeometry, ConvTranspose1d};
 pub use depthwise::Depthwise;
 pub use embedding::Embedding;
 pub use linear::Linear;
-pub use norm::{GroupNorm, LayerNorm, adaptive_layer_norm, layer_norm};
+pub use norm::{GroupNorm, LayerNorm, RmsNorm, adaptive_layer_norm, layer_norm};
 pub use softmax::{log_softmax, softmax};

@@ -231,9 +231,7 @@ impl Manifest {
 
     /// Checks each part's sizes, and that the parts fit together.
     fn check_architecture(&self) -> Result<(), String> {
-        match &self.text {
-            text::Config::Minilm(config) => config.validate()?,
-        }
+        self.text.validate()?;
         self.transformer.validate()?;
         self.codec.validate()?;
         self.codec
