@@ -7,6 +7,7 @@ mod pack;
 mod text;
 mod transformer;
 
+use crate::pack::grouped;
 use anyhow::Result;
 use clap::Subcommand;
 use conversion::Stored;
@@ -98,29 +99,4 @@ fn print_part(part: Part, parameters: u64, from: &Path, note: &str) {
         grouped(parameters),
         from.display()
     );
-}
-
-/// A number with a comma at every thousand.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn thousands_are_grouped() {
-        for (number, expected) in [(0, "0"), (999, "999"), (1000, "1,000"), (383_383_808, "383,383,808")] {
-            assert_eq!(grouped(number), expected);
-        }
-    }
 }

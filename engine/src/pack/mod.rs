@@ -17,10 +17,11 @@ pub use source::sha256_hex;
 use crate::diffusion::transformer::Transformer;
 use crate::layers::kernel::Precision;
 use crate::text::TextEncoder;
-use crate::weights::{self, Summary, Weights};
+use crate::weights::{self, Layout, Summary, Weights};
 use candle_core::Device;
 use candle_nn::VarBuilder;
 use source::Source;
+use std::borrow::Cow;
 use std::path::Path;
 
 /// Name of the manifest within a pack's folder.
@@ -69,20 +70,39 @@ impl Pack {
         &self.hash
     }
 
-    /// Checks size, hash and kind of every file. Compiled-in files are checked here only: this program's tests
-    /// vouch for them.
+    /// Checks size, hash and kind of every file, every value, and that the tensors are those of the architecture.
+    /// Compiled-in files are checked here only: this program's tests vouch for them.
     ///
     /// # Errors
     /// The first file found wrong.
     pub fn verify(&self) -> Result<&Self, PackError> {
-        for file in self.manifest.files.iter() {
-            let bytes = self.source.read(file)?;
-            source::check_hash(file, &bytes)?;
-        }
+        let tokenizer = &self.manifest.files.tokenizer;
+        source::check_hash(tokenizer, &self.source.read(tokenizer)?)?;
         for part in Part::ALL {
-            self.weights(part)?;
+            let file = self.manifest.files.weights(part);
+            let bytes = self.weights_file(part)?;
+            source::check_hash(file, &bytes)?;
+            let shapes = Weights::check(&file.name, &bytes)?;
+            self.layout(part)?.check_shapes(&shapes).map_err(|source| PackError::Layout {
+                file: file.name.clone(),
+                part,
+                source,
+            })?;
         }
         Ok(self)
+    }
+
+    /// The tensors that `part` needs.
+    fn layout(&self, part: Part) -> Result<Layout, PackError> {
+        let Manifest { text, transformer, codec, vocoder, .. } = &self.manifest;
+        let layout = match part {
+            Part::Text => text.layout(),
+            Part::Transformer => Layout::of(|vs| Transformer::new(transformer, Precision::F32, vs)),
+            Part::Codec => Layout::of(|vs| Codec::new(codec, transformer.rows, Precision::F32, vs)),
+            Part::Vocoder => Layout::of(|vs| Vocoder::new(vocoder, Precision::F32, vs)),
+        };
+        let file = || self.manifest.files.weights(part).name.clone();
+        layout.map_err(|source| PackError::Build { file: file(), part, source })
     }
 
     /// What the weights file of `part` holds, by its header alone.
@@ -103,6 +123,16 @@ impl Pack {
     /// When the file is missing, of another size, kind or hash than the manifest says, or not decodable.
     pub fn weights(&self, part: Part) -> Result<Weights, PackError> {
         let file = self.manifest.files.weights(part);
+        let bytes = self.weights_file(part)?;
+        if self.source.is_foreign() {
+            source::check_hash(file, &bytes)?;
+        }
+        Ok(Weights::decode(&file.name, &bytes)?)
+    }
+
+    /// The bytes of the weights of `part`, if they are such.
+    fn weights_file(&self, part: Part) -> Result<Cow<'static, [u8]>, PackError> {
+        let file = self.manifest.files.weights(part);
         let bytes = self.source.read(file)?;
         if bytes.is_empty() {
             return Err(PackError::Untrained { file: file.name.clone(), part });
@@ -113,10 +143,7 @@ impl Pack {
         {
             return Err(PackError::WrongPart { file: file.name.clone(), expected: part, found });
         }
-        if self.source.is_foreign() {
-            source::check_hash(file, &bytes)?;
-        }
-        Ok(Weights::decode(&file.name, &bytes)?)
+        Ok(bytes)
     }
 
     /// Loads all parts onto `device`, on several threads.

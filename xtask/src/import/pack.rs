@@ -1,7 +1,8 @@
 //! `cargo xtask import diffsound`: the published checkpoints become a pack.
 
 use super::conversion::Stored;
-use super::{codec, grouped, melgan, print_part, text, transformer};
+use super::{codec, melgan, print_part, text, transformer};
+use crate::pack::grouped;
 use anyhow::{Context, Result, bail, ensure};
 use soundlocd_engine::checkpoint::Checkpoint;
 use soundlocd_engine::pack::{
