@@ -72,8 +72,8 @@ pub fn run(args: Args) -> Result<()> {
 
 fn text_encoder(kind: Kind, single: &Single) -> Result<()> {
     let converted = text::convert(kind, &single.weights, single.tokenizer.as_deref())?;
-    pack::with_folder(&single.out, |folder| converted.write(folder, single.storage).map(drop))?;
-    print_part(Part::Text, converted.parameters(), &single.weights, "");
+    pack::with_folder(&single.out, |folder| text::write(&converted, folder, single.storage).map(drop))?;
+    print_part(Part::Text, text::parameters(&converted), &single.weights, "");
     Ok(())
 }
 

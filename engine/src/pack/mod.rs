@@ -95,13 +95,15 @@ impl Pack {
     /// The tensors that `part` needs.
     fn layout(&self, part: Part) -> Result<Layout, PackError> {
         let Manifest { text, transformer, codec, vocoder, .. } = &self.manifest;
+        let file = || self.manifest.files.weights(part).name.clone();
         let layout = match part {
-            Part::Text => text.layout(),
+            Part::Text => {
+                return text.layout().map_err(|source| PackError::Text { file: file(), source });
+            }
             Part::Transformer => Layout::of(|vs| Transformer::new(transformer, Precision::F32, vs)),
             Part::Codec => Layout::of(|vs| Codec::new(codec, transformer.rows, Precision::F32, vs)),
             Part::Vocoder => Layout::of(|vs| Vocoder::new(vocoder, Precision::F32, vs)),
         };
-        let file = || self.manifest.files.weights(part).name.clone();
         layout.map_err(|source| PackError::Build { file: file(), part, source })
     }
 

@@ -118,14 +118,6 @@ impl Config {
         Ok(Layout::of(|vs| Network::new(self, vs))?)
     }
 
-    /// The tensors that the encoder needs.
-    ///
-    /// # Errors
-    /// When the sizes cannot work.
-    pub fn layout(&self) -> candle_core::Result<Layout> {
-        Layout::of(|vs| Network::new(self, vs))
-    }
-
     /// Refuses sizes that cannot work, in words.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use soundlocd_engine::pack::{
 };
 use soundlocd_engine::service::request::{MAX_SECONDS, MAX_STEPS, MIN_SECONDS};
 use soundlocd_engine::service::{SamplerKind, Settings};
-use soundlocd_engine::text::{Description, Kind};
+use soundlocd_engine::text::Kind;
 use soundlocd_engine::{HOP, SAMPLE_RATE};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -81,7 +81,7 @@ pub fn run(args: &Args) -> Result<()> {
                     args.diffsound.display()
                 );
             }
-            text::of_tensors(Kind::Clip, &tower, &Description::default(), args.tokenizer.as_deref())?
+            text::tower(&tower, args.tokenizer.as_deref())?
         }
     };
 
@@ -92,7 +92,7 @@ pub fn run(args: &Args) -> Result<()> {
     let frames = transformer_config.max_columns * codec_config.frames_per_column();
     let longest = (frames * HOP) as f32 / SAMPLE_RATE as f32;
     let write = |folder: &Path| -> Result<()> {
-        let (text_file, tokenizer_file) = text.write(folder, args.storage)?;
+        let (text_file, tokenizer_file) = text::write(&text, folder, args.storage)?;
         let manifest = Manifest {
             format: FORMAT,
             name: args.name.clone().unwrap_or_else(|| stem(&args.diffsound)),
@@ -130,7 +130,7 @@ pub fn run(args: &Args) -> Result<()> {
     };
     with_folder(&args.out, write)?;
 
-    print_part(Part::Text, text.parameters(), args.clip.as_deref().unwrap_or(&args.diffsound), "");
+    print_part(Part::Text, text::parameters(&text), args.clip.as_deref().unwrap_or(&args.diffsound), "");
     print_part(Part::Transformer, transformer.parameters(), &args.diffsound, which);
     print_part(Part::Codec, codec.parameters(), codec_dict.path(), "");
     print_part(Part::Vocoder, vocoder.parameters(), &args.vocoder, "weight norm folded");

@@ -152,8 +152,14 @@ pub fn run(args: &Args) -> Result<()> {
             field.clone_from(given);
         }
     }
-    let Files { tokenizer, text, transformer, codec, vocoder } = &mut manifest.files;
-    for file in [tokenizer, text, transformer, codec, vocoder] {
+    let files = &mut manifest.files;
+    for file in [
+        &mut files.tokenizer,
+        &mut files.text,
+        &mut files.transformer,
+        &mut files.codec,
+        &mut files.vocoder,
+    ] {
         let path = args.out.join(&file.name);
         // Parts still to come.
         if !path.exists() {
