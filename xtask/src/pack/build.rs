@@ -104,9 +104,9 @@ pub fn run(args: &Args) -> Result<()> {
         Ok(metadata) if metadata.len() > 0 => Pack::open(&args.out)?.manifest().clone(),
         _ => blank(args)?,
     };
-    let text = published(args)?;
-    if let Some(text) = &text {
-        manifest.text = build_text(args, text, &manifest.files)?;
+    let encoder = published(args)?;
+    if let Some(encoder) = &encoder {
+        manifest.text = build_text(args, encoder, &manifest.files)?;
         // A transformer still to come will have to fit.
         if manifest.files.transformer.bytes == 0 {
             manifest.transformer.cond_width = manifest.text.width();
@@ -172,7 +172,7 @@ pub fn run(args: &Args) -> Result<()> {
     Manifest::parse(json.as_bytes())?;
     let path = args.out.join(MANIFEST_FILE);
     fs::write(&path, json).with_context(|| format!("cannot write {}", path.display()))?;
-    measure(args, text.as_ref())
+    measure(args, encoder.as_ref())
 }
 
 /// What `train base` says of its weights.
