@@ -7,6 +7,7 @@ use safetensors::Dtype;
 use safetensors::tensor::View;
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::Path;
 
 /// A tensor whose values are made when they are written.
@@ -44,6 +45,8 @@ pub fn write_file(
         views.push((name, view));
     }
     let temporary = path.with_extension("partial");
+    // The format's writer makes private files; this one is to be as readable as any other of the user's.
+    let permissions = File::create(&temporary).and_then(|file| file.metadata()).map(|new| new.permissions());
     let metadata =
         HashMap::from([(PART_KEY.to_owned(), part.to_owned()), (super::CONFIG_KEY.to_owned(), config)]);
     let written = safetensors::serialize_to_file(views, Some(metadata), &temporary);
@@ -51,7 +54,12 @@ pub fn write_file(
         Some((tensor, reason)) => Err(WeightsError::Tensor { file, tensor, reason }),
         None => written
             .map_err(|error| error.to_string())
-            .and_then(|()| std::fs::rename(&temporary, path).map_err(|error| error.to_string()))
+            .and_then(|()| {
+                permissions
+                    .and_then(|permissions| std::fs::set_permissions(&temporary, permissions))
+                    .and_then(|()| std::fs::rename(&temporary, path))
+                    .map_err(|error| error.to_string())
+            })
             .map_err(|reason| WeightsError::Write { file, reason }),
     };
     if result.is_err() {

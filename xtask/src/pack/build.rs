@@ -153,13 +153,9 @@ pub fn run(args: &Args) -> Result<()> {
         }
     }
     let files = &mut manifest.files;
-    for file in [
-        &mut files.tokenizer,
-        &mut files.text,
-        &mut files.transformer,
-        &mut files.codec,
-        &mut files.vocoder,
-    ] {
+    for file in
+        [&mut files.tokenizer, &mut files.text, &mut files.transformer, &mut files.codec, &mut files.vocoder]
+    {
         let path = args.out.join(&file.name);
         // Parts still to come.
         if !path.exists() {
