@@ -72,7 +72,9 @@ pub fn run(args: Args) -> Result<()> {
 
 fn text_encoder(kind: Kind, single: &Single) -> Result<()> {
     let converted = text::convert(kind, &single.weights, single.tokenizer.as_deref())?;
-    pack::with_folder(&single.out, |folder| text::write(&converted, folder, single.storage).map(drop))?;
+    pack::with_folder(&single.out, |folder| {
+        text::write(&converted, folder, single.storage, false).map(drop)
+    })?;
     print_part(Part::Text, text::parameters(&converted), &single.weights, "");
     Ok(())
 }
@@ -82,9 +84,9 @@ fn vocoder(single: &Single) -> Result<()> {
     let dict = melgan::find(&checkpoint)?;
     let config = melgan::config(&dict)?;
     let conversion = melgan::conversion(&dict, &config)?;
-    let config = VocoderConfig::Melgan(config);
+    let config = serde_json::to_string(&VocoderConfig::Melgan(config))?;
     pack::with_folder(&single.out, |folder| {
-        conversion.write(folder, Part::Vocoder, &config, single.storage).map(drop)
+        conversion.write(folder, Part::Vocoder, single.storage, Some(&config)).map(drop)
     })?;
     print_part(Part::Vocoder, conversion.parameters(), &single.weights, "weight norm folded");
     Ok(())

@@ -1,7 +1,7 @@
 //! Tensors to a file, one in memory at a time.
 
 use super::write::{float_bytes, float_dtype};
-use super::{PART_KEY, Storage, WeightsError};
+use super::{Storage, WeightsError};
 use parking_lot::Mutex;
 use safetensors::Dtype;
 use safetensors::tensor::View;
@@ -22,17 +22,13 @@ pub struct Pending<'a> {
     pub values: Box<dyn Fn() -> Result<Vec<f32>, String> + 'a>,
 }
 
-/// Writes `tensors` as a safetensors file for the pack's `part`, `config` (its architecture as JSON) beside them. The bytes depend on nothing but the arguments;
-/// a file that is there already is replaced at the end, or stays if anything fails.
+/// Writes `tensors` as a safetensors file, labelled with one pair of metadata (several would come in random order): the
+/// [part](super::PART_KEY) of a pack that it is, or the [architecture](super::CONFIG_KEY). The bytes depend on nothing
+/// but the arguments; a file that is there already is replaced at the end, or stays if anything fails.
 ///
 /// # Errors
 /// When values cannot be made, are not finite, do not fit their shape or storage, or the file cannot be written.
-pub fn write_file(
-    path: &Path,
-    part: &str,
-    config: String,
-    tensors: Vec<Pending<'_>>,
-) -> Result<(), WeightsError> {
+pub fn write_file(path: &Path, label: (&str, &str), tensors: Vec<Pending<'_>>) -> Result<(), WeightsError> {
     let file = path.display().to_string();
     let failure = Mutex::new(None);
     let mut views = Vec::with_capacity(tensors.len());
@@ -47,8 +43,7 @@ pub fn write_file(
     let temporary = path.with_extension("partial");
     // The format's writer makes private files; this one is to be as readable as any other of the user's.
     let permissions = File::create(&temporary).and_then(|file| file.metadata()).map(|new| new.permissions());
-    let metadata =
-        HashMap::from([(PART_KEY.to_owned(), part.to_owned()), (super::CONFIG_KEY.to_owned(), config)]);
+    let metadata = HashMap::from([(label.0.to_owned(), label.1.to_owned())]);
     let written = safetensors::serialize_to_file(views, Some(metadata), &temporary);
     let result = match failure.into_inner() {
         Some((tensor, reason)) => Err(WeightsError::Tensor { file, tensor, reason }),

@@ -2,10 +2,11 @@
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
-use serde::Serialize;
 use soundlocd_engine::checkpoint::StateDict;
 use soundlocd_engine::pack::{FileEntry, Part};
-use soundlocd_engine::weights::{Layout, LayoutError, Misfit, Pending, Storage, write_file};
+use soundlocd_engine::weights::{
+    CONFIG_KEY, Layout, LayoutError, Misfit, PART_KEY, Pending, Storage, write_file,
+};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -133,7 +134,8 @@ impl<'a> Conversion<'a> {
         self.tensors.iter().map(|(_, shape, _)| shape.iter().product::<usize>() as u64).sum()
     }
 
-    /// Writes the tensors as the file of `part`, of the architecture `config`, in `folder`; reads one after the other.
+    /// Writes the tensors as the file of `part` in `folder`, reading one after the other. A file that is not to lie in a
+    /// pack carries its architecture, `config`.
     ///
     /// # Errors
     /// When one cannot be read, is not finite or does not fit its storage, or the file cannot be written.
@@ -141,8 +143,8 @@ impl<'a> Conversion<'a> {
         &self,
         folder: &Path,
         part: Part,
-        config: &impl Serialize,
         stored: Stored,
+        config: Option<&str>,
     ) -> Result<FileEntry> {
         let pending = self
             .tensors
@@ -158,7 +160,12 @@ impl<'a> Conversion<'a> {
             .collect();
         let name = format!("{part}.safetensors");
         let path = folder.join(&name);
-        write_file(&path, part.name(), serde_json::to_string(config)?, pending)?;
+        write_file(&path, label(part, config), pending)?;
         FileEntry::of(folder, &name).with_context(|| format!("cannot read {}", path.display()))
     }
+}
+
+/// What a file says about itself: its architecture where it is on its own, else which part of its pack it is.
+pub fn label(part: Part, config: Option<&str>) -> (&str, &str) {
+    config.map_or((PART_KEY, part.name()), |config| (CONFIG_KEY, config))
 }

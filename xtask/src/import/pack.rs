@@ -87,12 +87,10 @@ pub fn run(args: &Args) -> Result<()> {
 
     let (codec_config, vocoder_config) =
         (CodecConfig::Vqgan(codec_config), VocoderConfig::Melgan(vocoder_config));
-    // As `pack build` reads it.
-    let trained = serde_json::json!({ "transformer": transformer_config, "schedule": schedule });
     let frames = transformer_config.max_columns * codec_config.frames_per_column();
     let longest = (frames * HOP) as f32 / SAMPLE_RATE as f32;
     let write = |folder: &Path| -> Result<()> {
-        let (text_file, tokenizer_file) = text::write(&text, folder, args.storage)?;
+        let (text_file, tokenizer_file) = text::write(&text, folder, args.storage, true)?;
         let manifest = Manifest {
             format: FORMAT,
             name: args.name.clone().unwrap_or_else(|| stem(&args.diffsound)),
@@ -117,9 +115,9 @@ pub fn run(args: &Args) -> Result<()> {
             files: Files {
                 tokenizer: tokenizer_file,
                 text: text_file,
-                transformer: transformer.write(folder, Part::Transformer, &trained, args.storage)?,
-                codec: codec.write(folder, Part::Codec, &codec_config, args.storage)?,
-                vocoder: vocoder.write(folder, Part::Vocoder, &vocoder_config, args.storage)?,
+                transformer: transformer.write(folder, Part::Transformer, args.storage, None)?,
+                codec: codec.write(folder, Part::Codec, args.storage, None)?,
+                vocoder: vocoder.write(folder, Part::Vocoder, args.storage, None)?,
             },
         };
         fs::write(folder.join(MANIFEST_FILE), manifest.to_json()?)

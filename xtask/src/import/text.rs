@@ -1,6 +1,6 @@
 //! Text encoders: their tensors in any of the layouts they are published in, and their tokenizers.
 
-use super::conversion::Stored;
+use super::conversion::{Stored, label};
 use crate::text_encoder::{IMPORTED, Published, TOKENIZER, tokenizer_beside};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
@@ -20,11 +20,16 @@ pub fn parameters(encoder: &Published) -> u64 {
     encoder.tensors.values().map(|tensor| tensor.elem_count() as u64).sum()
 }
 
-/// Writes weights and tokenizer to `folder`, in that order.
+/// Writes weights and tokenizer to `folder`, in that order; for a pack, or else with the architecture in the header.
 ///
 /// # Errors
 /// When a value does not fit its storage or a file cannot be written.
-pub fn write(encoder: &Published, folder: &Path, stored: Stored) -> Result<(FileEntry, FileEntry)> {
+pub fn write(
+    encoder: &Published,
+    folder: &Path,
+    stored: Stored,
+    for_pack: bool,
+) -> Result<(FileEntry, FileEntry)> {
     let pending = |(name, tensor): (&String, &Tensor)| {
         let (name, tensor) = (name.clone(), tensor.clone());
         Pending {
@@ -39,7 +44,8 @@ pub fn write(encoder: &Published, folder: &Path, stored: Stored) -> Result<(File
     };
     let config = serde_json::to_string(&encoder.config)?;
     let tensors = encoder.tensors.iter().map(pending).collect();
-    write_file(&folder.join(IMPORTED), Part::Text.name(), config, tensors)?;
+    let label = label(Part::Text, Some(config.as_str()).filter(|_| !for_pack));
+    write_file(&folder.join(IMPORTED), label, tensors)?;
     fs::write(folder.join(TOKENIZER), &encoder.tokenizer)
         .with_context(|| format!("cannot write {TOKENIZER}"))?;
     Ok((FileEntry::of(folder, IMPORTED)?, FileEntry::of(folder, TOKENIZER)?))
@@ -50,9 +56,14 @@ pub fn write(encoder: &Published, folder: &Path, stored: Stored) -> Result<(File
 /// # Errors
 /// When it is another kind, its tensors do not fit together, or there is no tokenizer for it.
 pub fn convert(kind: Kind, weights: &Path, tokenizer: Option<&Path>) -> Result<Published> {
-    const PLACES: [(&[&str], &str); 4] =
+    const PLACES: [(&[&str], &str); 5] = [
         // Diffsound's checkpoint has a CLIP tower in it.
-        [(&["ema"], "condition_emb."), (&["state_dict"], ""), (&["model"], ""), (&[], "")];
+        (&["ema"], "condition_emb."),
+        (&["model"], "transformer.condition_emb."),
+        (&["state_dict"], ""),
+        (&["model"], ""),
+        (&[], ""),
+    ];
     let checkpoint = Checkpoint::open(weights)?;
     let mut found = None;
     for (keys, prefix) in PLACES {
