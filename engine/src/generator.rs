@@ -91,7 +91,8 @@ impl PackGenerator {
         let canvas = Canvas::blank(1, columns * self.model.transformer.config().rows);
         let mut sampler =
             Sampler::new(&self.schedule, config, canvas, seed, &[u64::from(variation)]).map_err(failed)?;
-        let mut previewer = self.previews.then(|| Previewer::new(self.schedule.mask_id()));
+        let mut previewer =
+            self.previews.then(|| Previewer::new(self.schedule.mask_id(), self.model.codec.rows()));
         let steps = sampler.steps() as u32;
         report(on_progress, Progress { step: 0, steps, preview: None })?;
         while !sampler.is_done() {
@@ -196,7 +197,8 @@ impl Generator for PackGenerator {
     ) -> Result<Clip, GenerateError> {
         let mut timings = Timings::default();
         let settings = &request.settings;
-        let columns = settings.columns().min(self.model.transformer.config().max_columns);
+        let frames = self.model.codec.frames_per_column();
+        let columns = settings.columns(frames, self.model.transformer.config().max_columns);
         let config = self.sampler_config(settings);
 
         let condition = timed(&mut timings.text, || self.condition(request, config.is_guided()))?;

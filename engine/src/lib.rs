@@ -3,9 +3,10 @@
 //! The modules mirror the signal path: [`text`] encodes the prompt, [`diffusion`] denoises a
 //! token grid under it, [`codec`] turns the grid into a log-mel spectrogram, [`vocoder`] turns
 //! that into sound and [`clip`] finishes it. [`pack`] holds the weights and sizes of all of them,
-//! [`service`] runs them in the background for many clients.
+//! [`service`] runs them in the background for many clients. [`checkpoint`] reads what others publish.
 #![deny(unsafe_code)]
 
+pub mod checkpoint;
 pub mod clip;
 pub mod codec;
 pub mod diffusion;

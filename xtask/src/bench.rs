@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
 use serde::Serialize;
-use soundlocd_engine::GRID_ROWS;
 use soundlocd_engine::diffusion::transformer;
 use soundlocd_engine::generator::PackGenerator;
 use soundlocd_engine::pack::Pack;
@@ -129,7 +128,8 @@ fn measure(args: &Args) -> Result<Report> {
     let config = &pack.manifest().transformer;
     // Guidance evaluates every step twice: with the prompt and without.
     let evaluations = if request.settings.guidance == 1.0 { 1.0 } else { 2.0 };
-    let step_gflop = evaluations * forward_flop(config, request.settings.columns() * GRID_ROWS) / 1e9;
+    let columns = request.settings.columns(pack.manifest().codec.frames_per_column(), config.max_columns);
+    let step_gflop = evaluations * forward_flop(config, columns * config.rows) / 1e9;
     let denoise_step = stage(|timings| timings.diffusion) / f64::from(steps);
     Ok(Report {
         pack: pack.manifest().name.clone(),

@@ -9,6 +9,7 @@ mod data;
 mod device;
 mod eval;
 mod generate;
+mod import;
 mod install;
 mod licences;
 mod pack;
@@ -34,6 +35,8 @@ struct Cli {
 enum Command {
     /// Make sounds from a prompt and write them as WAV files.
     Generate(generate::Args),
+    /// Turn published checkpoints into a model pack.
+    Import(import::Args),
     /// Make, check and describe model packs.
     Pack(Box<pack::Args>),
     /// Prepare a folder of recordings for training.
@@ -79,6 +82,7 @@ fn describe(error: &anyhow::Error) -> String {
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Generate(args) => generate::run(args),
+        Command::Import(args) => import::run(args),
         Command::Pack(args) => pack::run(*args),
         Command::Data(args) => data::run(args),
         Command::Train(args) => train::run(args),

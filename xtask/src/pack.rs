@@ -1,11 +1,11 @@
-//! `cargo xtask pack`: makes and checks model packs.
+//! `cargo xtask pack`: makes, checks and describes model packs.
 
 mod build;
 mod measure;
 
 use anyhow::Result;
 use clap::Subcommand;
-use soundlocd_engine::pack::{MANIFEST_FILE, Pack};
+use soundlocd_engine::pack::{FileEntry, MANIFEST_FILE, Pack, Part};
 use std::path::{Path, PathBuf};
 
 /// Arguments of `cargo xtask pack`.
@@ -20,10 +20,10 @@ pub struct Args {
 enum Command {
     /// Convert checkpoints to a pack's storage types and write its manifest.
     Build(Box<build::Args>),
-    /// Check every file of a pack against its manifest.
-    Check(Which),
-    /// Describe a pack.
-    Show(Which),
+    /// Check every file and tensor of a pack against its manifest.
+    Verify(Which),
+    /// Describe a pack and each of its parts.
+    Inspect(Which),
 }
 
 /// A pack.
@@ -38,15 +38,15 @@ pub fn run(args: Args) -> Result<()> {
     match args.command {
         Command::Build(args) => {
             build::run(&args)?;
-            show(&Pack::open(&args.out)?)
+            inspect(&Pack::open(&args.out)?)
         }
-        Command::Check(which) => {
+        Command::Verify(which) => {
             let pack = open(which.folder.as_deref())?;
             pack.verify()?;
-            println!("{}: every file is as pack.json says", pack.manifest().name);
+            println!("{}: every file is as {MANIFEST_FILE} says", pack.manifest().name);
             Ok(())
         }
-        Command::Show(which) => show(&open(which.folder.as_deref())?),
+        Command::Inspect(which) => inspect(&open(which.folder.as_deref())?),
     }
 }
 
@@ -57,17 +57,74 @@ fn open(folder: Option<&Path>) -> Result<Pack> {
     })
 }
 
-fn show(pack: &Pack) -> Result<()> {
-    print!("{}", pack.manifest().to_json()?);
-    println!("SHA-256 of {MANIFEST_FILE}: {}", pack.hash());
-    let total: u64 = pack.manifest().files.iter().map(|file| file.bytes).sum();
-    for file in pack.manifest().files.iter() {
-        println!("{:>8.2} MB  {}", megabytes(file.bytes), file.name);
+fn inspect(pack: &Pack) -> Result<()> {
+    let manifest = pack.manifest();
+    let field = |name: &str, value: &str| println!("{name:<14}{value}");
+    field("name", &manifest.name);
+    field("description", &manifest.description);
+    field("licence", &manifest.licence);
+    field("trained on", &manifest.training_data);
+    field("hash", &format!("{} (SHA-256 of {MANIFEST_FILE})", pack.hash()));
+    field("schedule", &serde_json::to_string(&manifest.schedule)?);
+    field("recommended", &serde_json::to_string(&manifest.recommended)?);
+    field("sampling", &serde_json::to_string(&manifest.sampling)?);
+    let (mut bytes, mut parameters) = (manifest.files.tokenizer.bytes, 0);
+    for part in Part::ALL {
+        let architecture = match part {
+            Part::Text => serde_json::to_string(&manifest.text)?,
+            Part::Transformer => serde_json::to_string(&manifest.transformer)?,
+            Part::Codec => serde_json::to_string(&manifest.codec)?,
+            Part::Vocoder => serde_json::to_string(&manifest.vocoder)?,
+        };
+        let file = manifest.files.weights(part);
+        println!("\n{part}");
+        field("  is", &architecture);
+        // A part that is still to be trained has an empty file.
+        if file.bytes > 0 {
+            let summary = pack.summary(part)?;
+            let types: Vec<String> =
+                summary.types.iter().map(|(name, count)| format!("{} {name}", grouped(*count))).collect();
+            field("  parameters", &format!("{} ({})", grouped(summary.parameters), types.join(", ")));
+            parameters += summary.parameters;
+        }
+        describe_file(file);
+        bytes += file.bytes;
     }
-    println!("{:>8.2} MB  in all", megabytes(total));
+    println!("\ntokenizer");
+    describe_file(&manifest.files.tokenizer);
+    println!("\nin all {} parameters, {}", grouped(parameters), megabytes(bytes));
     Ok(())
 }
 
-fn megabytes(bytes: u64) -> f64 {
-    bytes as f64 / 1e6
+fn describe_file(file: &FileEntry) {
+    println!("{:<14}{}, {}, SHA-256 {}", "  file", file.name, megabytes(file.bytes), file.sha256);
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{:.2} MB", bytes as f64 / 1e6)
+}
+
+/// A number with a comma at every thousand.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_grouped() {
+        for (number, expected) in [(0, "0"), (999, "999"), (1000, "1,000"), (383_383_808, "383,383,808")] {
+            assert_eq!(grouped(number), expected);
+        }
+    }
 }

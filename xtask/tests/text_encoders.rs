@@ -247,6 +247,17 @@ fn every_text_encoder_trains_and_packs() {
         assert_eq!(features.dims(), [1, tokens, config.width()], "{kind}");
         let sum = features.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap();
         assert!(sum.is_finite() && sum > 0.0, "{kind}: {sum}");
+        // By way of an import it is the same.
+        let (imported, again) =
+            (scratch.path(&format!("imported-{kind}")), scratch.path(&format!("again-{kind}")));
+        let weights = folder.join("model.safetensors");
+        let import = ["import", kind.name(), "--storage", "f32", "--weights", text(&weights)];
+        succeed(&[&import[..], &["--out", text(&imported)]].concat());
+        let build = ["pack", "build", "--out", text(&again), "--name", "again", "--licence", "CC0-1.0"];
+        succeed(&[&build[..], &["--text-storage", "f32", "--text", text(&imported)]].concat());
+        let hash = |pack: &Pack| pack.manifest().files.text.sha256.clone();
+        let again = Pack::open(&again).unwrap();
+        assert_eq!((&again.manifest().text, hash(&again)), (&config, hash(&opened)));
     }
     // The folders are told apart.
     let folder = scratch.path("published-t5");

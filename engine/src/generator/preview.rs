@@ -1,7 +1,7 @@
 //! Pictures of a sound that is still taking shape.
 
+use crate::MEL_BANDS;
 use crate::service::Preview;
-use crate::{FRAMES_PER_COLUMN, GRID_ROWS, MEL_BANDS};
 use candle_core::{Result, Tensor};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,19 +12,18 @@ const INTERVAL: Duration = Duration::from_millis(150);
 /// Previews may take one part in this many of the time.
 const SHARE: u32 = 8;
 
-/// Mel bands of a token.
-const BANDS_PER_ROW: usize = MEL_BANDS / GRID_ROWS;
-
 /// Draws a preview when it is due.
 pub(super) struct Previewer {
     mask_id: u32,
+    /// Rows of the token grid.
+    rows: usize,
     due: Instant,
 }
 
 impl Previewer {
     /// The first preview is due at once.
-    pub(super) fn new(mask_id: u32) -> Self {
-        Self { mask_id, due: Instant::now() }
+    pub(super) fn new(mask_id: u32, rows: usize) -> Self {
+        Self { mask_id, rows, due: Instant::now() }
     }
 
     /// The picture of `predicted` tokens (none of them masked), with nothing where `tokens` are still masked; both
@@ -42,7 +41,7 @@ impl Previewer {
         let mut preview = picture(&decode(predicted)?)?;
         let cells = tokens.iter().enumerate().filter(|(_, token)| **token == self.mask_id);
         for (cell, _) in cells {
-            hide(&mut preview, cell);
+            hide(&mut preview, cell, (self.rows, tokens.len() / self.rows.max(1)));
         }
         self.due = start + INTERVAL.max(start.elapsed() * SHARE);
         Ok(Some(Arc::new(preview)))
@@ -59,13 +58,15 @@ fn picture(mel: &Tensor) -> Result<Preview> {
     Ok(Preview { mel: mel.clamp(0f32, 1f32)?.flatten_all()?.to_vec1()?, frames })
 }
 
-/// Blanks the square of the token at time-major position `cell`.
-fn hide(preview: &mut Preview, cell: usize) {
-    let (row, column) = (cell % GRID_ROWS, cell / GRID_ROWS);
-    let bands = preview.mel.chunks_mut(preview.frames.max(1)).skip(row * BANDS_PER_ROW).take(BANDS_PER_ROW);
-    for band in bands {
-        let first = column * FRAMES_PER_COLUMN;
-        if let Some(frames) = band.get_mut(first..first + FRAMES_PER_COLUMN) {
+/// Blanks the rectangle of the token at time-major position `cell` of a grid of `rows` by `columns`.
+fn hide(preview: &mut Preview, cell: usize, (rows, columns): (usize, usize)) {
+    let (row, column) = (cell % rows.max(1), cell / rows.max(1));
+    let bounds = |index: usize, parts: usize, whole: usize| {
+        index * whole / parts.max(1)..(index + 1) * whole / parts.max(1)
+    };
+    let (bands, frames) = (bounds(row, rows, MEL_BANDS), bounds(column, columns, preview.frames));
+    for band in preview.mel.chunks_mut(preview.frames.max(1)).skip(bands.start).take(bands.len()) {
+        if let Some(frames) = band.get_mut(frames.clone()) {
             frames.fill(0.0);
         }
     }
@@ -83,7 +84,7 @@ mod tests {
         // Two columns; masked are the lowest row of the first and the highest of the second.
         let tokens = [MASK, 1, 1, 1, 1, 1, 1, 1, 1, MASK];
         let decode = |_: &[u32]| Tensor::full(2f32, (1, 80, 32), &Device::Cpu);
-        let mut previewer = Previewer::new(MASK);
+        let mut previewer = Previewer::new(MASK, 5);
         let preview = previewer.of_tokens(&[1; 10], &tokens, decode).unwrap().unwrap();
         assert_eq!((preview.mel.len(), preview.frames), (80 * 32, 32));
         for (at, value) in preview.mel.iter().enumerate() {

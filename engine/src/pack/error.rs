@@ -2,7 +2,7 @@
 
 use super::Part;
 use crate::text::TextError;
-use crate::weights::WeightsError;
+use crate::weights::{LayoutError, WeightsError};
 use std::path::PathBuf;
 
 /// Why a model pack, or a part of it, cannot be used. Every message names the file at fault.
@@ -111,6 +111,16 @@ pub enum PackError {
         file: String,
         /// The cause.
         source: TextError,
+    },
+    /// The tensors of a part are not those of its architecture.
+    #[error("{file} of the model pack does not fit the {part} that pack.json describes: {source}")]
+    Layout {
+        /// The weights file.
+        file: String,
+        /// The part.
+        part: Part,
+        /// All that differs.
+        source: LayoutError,
     },
     /// A part cannot be built of its weights: a tensor is missing or of another shape.
     #[error("{file} of the model pack does not fit the {part} that pack.json describes: {source}")]

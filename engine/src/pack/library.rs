@@ -9,7 +9,7 @@
 
 use super::{MANIFEST_FILE, Pack, PackError, PackRef};
 use crate::service::{Settings, request::MAX_SECONDS};
-use crate::{FRAMES_PER_COLUMN, HOP, MAX_COLUMNS, SAMPLE_RATE};
+use crate::{HOP, SAMPLE_RATE};
 use etcetera::BaseStrategy as _;
 use std::ffi::OsStr;
 use std::io::ErrorKind;
@@ -210,14 +210,14 @@ fn summary(reference: PackRef, pack: &Pack) -> Result<Summary, PackError> {
         bytes: pack.bytes(),
         parameters: pack.parameters(),
         recommended: manifest.recommended.clone(),
-        max_seconds: seconds(manifest.transformer.max_columns),
+        max_seconds: seconds(manifest.transformer.max_columns, manifest.codec.frames_per_column()),
     })
 }
 
-/// Length of `columns` token columns as far as a request may ask for it, rounded down to milliseconds so that a
+/// Length of `columns` token columns of `frames` spectrogram frames, as far as a request may ask for it, rounded down to milliseconds so that a
 /// request for it needs no further column.
-fn seconds(columns: usize) -> f32 {
-    let milliseconds = columns.min(MAX_COLUMNS) * FRAMES_PER_COLUMN * HOP * 1000 / SAMPLE_RATE as usize;
+fn seconds(columns: usize, frames: usize) -> f32 {
+    let milliseconds = columns * frames * HOP * 1000 / SAMPLE_RATE as usize;
     (milliseconds as f32 / 1000.0).min(MAX_SECONDS)
 }
 

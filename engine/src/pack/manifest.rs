@@ -1,7 +1,6 @@
 //! `pack.json`: what a model pack is, before any of its weights is read.
 
 use super::{CodecConfig, PackError, VocoderConfig};
-use crate::GRID_ROWS;
 use crate::diffusion::{Schedule, ScheduleConfig, transformer};
 use crate::service::Settings;
 use crate::text;
@@ -235,12 +234,15 @@ impl Manifest {
         self.text.validate()?;
         self.transformer.validate()?;
         self.codec.validate()?;
+        self.codec
+            .validate_rows(self.transformer.rows)
+            .map_err(|reason| format!("its parts do not fit together: {reason}"))?;
         self.vocoder.validate()?;
         for (what, left, right) in [
             ("widths of the text features", self.text.width(), self.transformer.cond_width),
             ("sizes of the codebook", self.codec.codebook(), self.transformer.codebook),
             ("numbers of timesteps", self.schedule.steps, self.transformer.timesteps),
-            ("rows of the token grid", GRID_ROWS, self.transformer.rows),
+            ("mel bands of spectrograms", crate::MEL_BANDS, self.vocoder.bands()),
         ] {
             if left != right {
                 return Err(format!("its parts do not fit together: {what} are {left} and {right}"));

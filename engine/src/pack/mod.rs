@@ -21,10 +21,11 @@ pub use source::sha256_hex;
 use crate::diffusion::transformer::Transformer;
 use crate::layers::kernel::Precision;
 use crate::text::TextEncoder;
-use crate::weights::{self, Weights};
+use crate::weights::{self, Layout, Summary, Weights};
 use candle_core::Device;
 use candle_nn::VarBuilder;
 use source::Source;
+use std::borrow::Cow;
 use std::path::Path;
 
 /// Name of the manifest within a pack's folder.
@@ -73,18 +74,24 @@ impl Pack {
         &self.hash
     }
 
-    /// Checks size, hash and kind of every file. Compiled-in files are checked here only: this program's tests
-    /// vouch for them.
+    /// Checks size, hash and kind of every file, every value, and that the tensors are those of the architecture.
+    /// Compiled-in files are checked here only: this program's tests vouch for them.
     ///
     /// # Errors
     /// The first file found wrong.
     pub fn verify(&self) -> Result<&Self, PackError> {
-        for file in self.manifest.files.iter() {
-            let bytes = self.source.read(file)?;
-            source::check_hash(file, &bytes)?;
-        }
+        let tokenizer = &self.manifest.files.tokenizer;
+        source::check_hash(tokenizer, &self.source.read(tokenizer)?)?;
         for part in Part::ALL {
-            self.weights(part)?;
+            let file = self.manifest.files.weights(part);
+            let bytes = self.weights_file(part)?;
+            source::check_hash(file, &bytes)?;
+            let shapes = Weights::check(&file.name, &bytes)?;
+            self.layout(part)?.check_shapes(&shapes).map_err(|source| PackError::Layout {
+                file: file.name.clone(),
+                part,
+                source,
+            })?;
         }
         Ok(self)
     }
@@ -113,12 +120,35 @@ impl Pack {
     /// Numbers in all weights, as the headers of the weights files say; `None` if one cannot be read.
     #[must_use]
     pub fn parameters(&self) -> Option<u64> {
-        let of_part = |part| {
-            let file = self.manifest.files.weights(part);
-            let length = weights::header_length(&self.source.beginning(file, 8).ok()?)?;
-            weights::parameters_in(&self.source.beginning(file, length).ok()?)
-        };
+        let of_part = |part| self.summary(part).ok().map(|summary| summary.parameters);
         Part::ALL.into_iter().map(of_part).try_fold(0u64, |sum, count| sum.checked_add(count?))
+    }
+
+    /// The tensors that `part` needs.
+    fn layout(&self, part: Part) -> Result<Layout, PackError> {
+        let Manifest { text, transformer, codec, vocoder, .. } = &self.manifest;
+        let file = || self.manifest.files.weights(part).name.clone();
+        let layout = match part {
+            Part::Text => {
+                return text.layout().map_err(|source| PackError::Text { file: file(), source });
+            }
+            Part::Transformer => Layout::of(|vs| Transformer::new(transformer, Precision::F32, vs)),
+            Part::Codec => Layout::of(|vs| Codec::new(codec, transformer.rows, Precision::F32, vs)),
+            Part::Vocoder => Layout::of(|vs| Vocoder::new(vocoder, Precision::F32, vs)),
+        };
+        layout.map_err(|source| PackError::Build { file: file(), part, source })
+    }
+
+    /// What the weights file of `part` holds, by its header alone.
+    ///
+    /// # Errors
+    /// When the file is missing, of another size than the manifest says, or not a weights file.
+    pub fn summary(&self, part: Part) -> Result<Summary, PackError> {
+        let file = self.manifest.files.weights(part);
+        if file.bytes == 0 {
+            return Err(PackError::Untrained { file: file.name.clone(), part });
+        }
+        Ok(Summary::read(&file.name, &mut self.source.reader(file)?)?)
     }
 
     /// The weights of `part`.
@@ -126,6 +156,16 @@ impl Pack {
     /// # Errors
     /// When the file is missing, of another size, kind or hash than the manifest says, or not decodable.
     pub fn weights(&self, part: Part) -> Result<Weights, PackError> {
+        let file = self.manifest.files.weights(part);
+        let bytes = self.weights_file(part)?;
+        if self.source.is_foreign() {
+            source::check_hash(file, &bytes)?;
+        }
+        Ok(Weights::decode(&file.name, &bytes)?)
+    }
+
+    /// The bytes of the weights of `part`, if they are such.
+    fn weights_file(&self, part: Part) -> Result<Cow<'static, [u8]>, PackError> {
         let file = self.manifest.files.weights(part);
         let bytes = self.source.read(file)?;
         if bytes.is_empty() {
@@ -137,10 +177,7 @@ impl Pack {
         {
             return Err(PackError::WrongPart { file: file.name.clone(), expected: part, found });
         }
-        if self.source.is_foreign() {
-            source::check_hash(file, &bytes)?;
-        }
-        Ok(Weights::decode(&file.name, &bytes)?)
+        Ok(bytes)
     }
 
     /// Loads all parts onto `device`, on several threads.
@@ -223,7 +260,8 @@ impl Pack {
     }
 
     fn counted_codec(&self, device: &Device) -> Result<(Codec, u64), PackError> {
-        self.build(Part::Codec, device, |vs| Codec::new(&self.manifest.codec, Precision::fastest(), vs))
+        let rows = self.manifest.transformer.rows;
+        self.build(Part::Codec, device, |vs| Codec::new(&self.manifest.codec, rows, Precision::fastest(), vs))
     }
 
     fn counted_vocoder(&self, device: &Device) -> Result<(Vocoder, u64), PackError> {

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{ErrorKind, Read as _};
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 macro_rules! default_pack {
@@ -43,7 +43,7 @@ impl Source {
     /// The bytes of `pack.json`.
     pub(super) fn manifest(&self) -> Result<Cow<'static, [u8]>, PackError> {
         match self {
-            Self::Embedded => embedded(MANIFEST_FILE),
+            Self::Embedded => embedded(MANIFEST_FILE).map(Cow::Borrowed),
             Self::Folder(folder) => {
                 let path = folder.join(MANIFEST_FILE);
                 let failed = |source| PackError::Io { file: MANIFEST_FILE.into(), source };
@@ -66,56 +66,67 @@ impl Source {
 
     /// Checks that `file` is there in the size that the manifest says, without reading it.
     pub(super) fn check_size(&self, file: &FileEntry) -> Result<(), PackError> {
-        let found = match self {
-            Self::Embedded => embedded(&file.name)?.len() as u64,
-            Self::Folder(folder) => {
-                let metadata = folder.join(&file.name).metadata().map_err(|error| {
-                    if is_absent(&error) {
-                        PackError::Missing { file: file.name.clone(), folder: folder.clone() }
-                    } else {
-                        PackError::Io { file: file.name.clone(), source: error }
-                    }
-                })?;
-                metadata.len()
-            }
-        };
-        if found == file.bytes {
-            Ok(())
-        } else {
-            Err(PackError::Size { file: file.name.clone(), expected: file.bytes, found })
+        match self {
+            Self::Embedded => embedded_entry(file).map(drop),
+            Self::Folder(folder) => path_of(folder, file).map(drop),
         }
     }
 
     /// The bytes of `file`, whose size (not hash) has been checked.
     pub(super) fn read(&self, file: &FileEntry) -> Result<Cow<'static, [u8]>, PackError> {
-        self.check_size(file)?;
         match self {
-            Self::Embedded => embedded(&file.name),
-            // Plain names only: the manifest has been checked for that.
-            Self::Folder(folder) => read_exactly(&folder.join(&file.name), file.bytes)
-                .map(Cow::Owned)
-                .map_err(|source| PackError::Io { file: file.name.clone(), source }),
+            Self::Embedded => Ok(Cow::Borrowed(embedded_entry(file)?)),
+            Self::Folder(folder) => {
+                let path = path_of(folder, file)?;
+                let failed = |source| PackError::Io { file: file.name.clone(), source };
+                read_exactly(&path, file.bytes).map(Cow::Owned).map_err(failed)
+            }
         }
     }
 
-    /// The first bytes of `file`, up to `most` of them.
-    pub(super) fn beginning(&self, file: &FileEntry, most: u64) -> Result<Cow<'static, [u8]>, PackError> {
-        let length = file.bytes.min(most);
+    /// The same, to be read bit by bit.
+    pub(super) fn reader(&self, file: &FileEntry) -> Result<Box<dyn Read>, PackError> {
         match self {
-            Self::Embedded => match embedded(&file.name)? {
-                Cow::Borrowed(bytes) => Ok(bytes.get(..length as usize).unwrap_or(bytes).into()),
-                owned @ Cow::Owned(_) => Ok(owned),
+            Self::Embedded => Ok(Box::new(embedded_entry(file)?)),
+            Self::Folder(folder) => match File::open(path_of(folder, file)?) {
+                Ok(opened) => Ok(Box::new(opened.take(file.bytes))),
+                Err(source) => Err(PackError::Io { file: file.name.clone(), source }),
             },
-            Self::Folder(folder) => read_exactly(&folder.join(&file.name), length)
-                .map(Cow::Owned)
-                .map_err(|source| PackError::Io { file: file.name.clone(), source }),
         }
     }
 }
 
-fn embedded(name: &str) -> Result<Cow<'static, [u8]>, PackError> {
+/// Where `file` is in `folder`; its size has been checked.
+fn path_of(folder: &Path, file: &FileEntry) -> Result<PathBuf, PackError> {
+    // Plain names only: the manifest has been checked for that.
+    let path = folder.join(&file.name);
+    let metadata = path.metadata().map_err(|source| {
+        if is_absent(&source) {
+            PackError::Missing { file: file.name.clone(), folder: folder.into() }
+        } else {
+            PackError::Io { file: file.name.clone(), source }
+        }
+    })?;
+    check_size(file, metadata.len())?;
+    Ok(path)
+}
+
+fn check_size(file: &FileEntry, found: u64) -> Result<(), PackError> {
+    if found == file.bytes {
+        return Ok(());
+    }
+    Err(PackError::Size { file: file.name.clone(), expected: file.bytes, found })
+}
+
+fn embedded_entry(file: &FileEntry) -> Result<&'static [u8], PackError> {
+    let bytes = embedded(&file.name)?;
+    check_size(file, bytes.len() as u64)?;
+    Ok(bytes)
+}
+
+fn embedded(name: &str) -> Result<&'static [u8], PackError> {
     match EMBEDDED.iter().find(|(file, _)| *file == name) {
-        Some((_, bytes)) => Ok(Cow::Borrowed(*bytes)),
+        Some((_, bytes)) => Ok(*bytes),
         None => Err(PackError::Missing { file: name.into(), folder: "the program itself".into() }),
     }
 }
@@ -139,6 +150,20 @@ fn read_exactly(path: &Path, size: u64) -> std::io::Result<Vec<u8>> {
     if bytes.len() == length { Ok(bytes) } else { Err(ErrorKind::UnexpectedEof.into()) }
 }
 
+impl FileEntry {
+    /// The entry of the file `name` in `folder`, as it is now.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn of(folder: &Path, name: &str) -> Result<Self, PackError> {
+        let failed = |source| PackError::Io { file: name.into(), source };
+        let mut file = File::open(folder.join(name)).map_err(failed)?;
+        let mut hasher = Sha256::new();
+        let bytes = std::io::copy(&mut file, &mut hasher).map_err(failed)?;
+        Ok(Self { name: name.into(), bytes, sha256: hex(&hasher.finalize()) })
+    }
+}
+
 /// Compares `bytes` with the manifest's hash of `file`.
 pub(super) fn check_hash(file: &FileEntry, bytes: &[u8]) -> Result<(), PackError> {
     let found = sha256_hex(bytes);
@@ -152,7 +177,11 @@ pub(super) fn check_hash(file: &FileEntry, bytes: &[u8]) -> Result<(), PackError
 /// SHA-256 of `bytes`, lower-case hexadecimal.
 #[must_use]
 pub fn sha256_hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut hex, byte| {
+    hex(&Sha256::digest(bytes))
+}
+
+fn hex(digest: &[u8]) -> String {
+    digest.iter().fold(String::with_capacity(64), |mut hex, byte| {
         // Writing to a String cannot fail.
         let _ = write!(hex, "{byte:02x}");
         hex

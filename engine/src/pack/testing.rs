@@ -107,7 +107,7 @@ pub(crate) fn tiny() -> Folder {
             Part::Transformer => {
                 drop(transformer::Transformer::new(&transformer, Precision::F32, vs).unwrap());
             }
-            Part::Codec => drop(Codec::new(&codec, Precision::F32, vs).unwrap()),
+            Part::Codec => drop(Codec::new(&codec, crate::GRID_ROWS, Precision::F32, vs).unwrap()),
             Part::Vocoder => drop(Vocoder::new(&vocoder, Precision::F32, vs).unwrap()),
         });
         folder.write(

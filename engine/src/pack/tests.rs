@@ -121,6 +121,32 @@ fn a_part_without_weights_yet_says_so() {
 }
 
 #[test]
+fn summaries_need_only_the_header() {
+    let pack = Pack::embedded().unwrap();
+    for part in Part::ALL {
+        let (summary, weights) = (pack.summary(part).unwrap(), pack.weights(part).unwrap());
+        assert_eq!(summary.parameters, weights.parameters());
+        assert_eq!(summary.parameters, summary.types.values().sum::<u64>());
+    }
+    let folder = tiny();
+    let pack = Pack::open(&folder.0).unwrap();
+    assert_eq!(pack.summary(Part::Codec).unwrap().types.keys().collect::<Vec<_>>(), ["F16"]);
+    let bytes = folder.read("codec.safetensors");
+    folder.write("codec.safetensors", &bytes[..8]);
+    assert!(pack.summary(Part::Codec).unwrap_err().to_string().contains("has 8 bytes"));
+}
+
+#[test]
+fn a_tensor_too_many_is_named() {
+    let folder = tiny();
+    let weights = Pack::open(&folder.0).unwrap().weights(Part::Vocoder).unwrap();
+    let mut tensors: BTreeMap<String, Tensor> = weights.tensors().clone().into_iter().collect();
+    tensors.insert("extra".into(), Tensor::new(&[1f32], &Device::Cpu).unwrap());
+    folder.replace(Part::Vocoder, &encode("vocoder", &tensors, |_, _| Storage::F32).unwrap());
+    refuse(&folder, "extra [1] is not expected");
+}
+
+#[test]
 fn a_missing_tensor_is_named() {
     let folder = tiny();
     let one = BTreeMap::from([("w".to_owned(), Tensor::new(&[1f32], &Device::Cpu).unwrap())]);
@@ -135,6 +161,7 @@ fn parts_that_do_not_fit_together_are_refused() {
         ("\"cond_width\": 8", "\"cond_width\": 9", "widths of the text features are 8 and 9"),
         ("\"code_width\": 4,\n    \"codebook\": 16", "\"code_width\": 4,\n    \"codebook\": 17", "codebook"),
         ("\"timesteps\": 100", "\"timesteps\": 50", "timesteps"),
+        ("\"rows\": 5", "\"rows\": 4", "grids of 5..=5 rows, not of 4"),
         ("\"heads\": 2", "\"heads\": 3", "not a multiple of 3 heads"),
         ("\"layers\": 2", "\"layers\": 4000000000", "layers"),
         ("\"kind\": \"patch\"", "\"kind\": \"batch\"", "batch"),

@@ -6,11 +6,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{FRAMES_PER_COLUMN, HOP, MAX_COLUMNS, SAMPLE_RATE};
+use crate::{HOP, SAMPLE_RATE};
 
 /// Shortest sound that can be asked for, in seconds.
 pub const MIN_SECONDS: f32 = 0.2;
-/// Longest sound that can be asked for, in seconds: [`MAX_COLUMNS`] token columns.
+/// Longest sound that can be asked for, in seconds: [`MAX_COLUMNS`](crate::MAX_COLUMNS) token columns.
 pub const MAX_SECONDS: f32 = 9.845;
 /// Longest prompt, in characters after normalisation.
 pub const MAX_PROMPT_CHARS: usize = 500;
@@ -74,14 +74,14 @@ impl Settings {
         Ok(())
     }
 
-    /// Width `W` of the token grid that holds [`Self::seconds`]: whole columns, rounded up,
-    /// 1..=[`MAX_COLUMNS`] whatever the value.
+    /// Width `W` of the token grid that holds [`Self::seconds`], a column being `frames_per_column` spectrogram frames:
+    /// whole columns, rounded up, 1 to `most` whatever the value.
     #[must_use]
-    pub fn columns(&self) -> usize {
-        let column = (FRAMES_PER_COLUMN * HOP) as f64 / f64::from(SAMPLE_RATE);
+    pub fn columns(&self, frames_per_column: usize, most: usize) -> usize {
+        let column = (frames_per_column * HOP) as f64 / f64::from(SAMPLE_RATE);
         // A float-to-integer cast saturates, and takes NaN to 0: the clamp makes it valid.
         let columns = (f64::from(self.seconds) / column).ceil() as usize;
-        columns.clamp(1, MAX_COLUMNS)
+        columns.min(most).max(1)
     }
 }
 
@@ -348,13 +348,15 @@ mod tests {
 
     #[test]
     fn columns_cover_the_length() {
-        let columns = |seconds| Settings { seconds, ..Settings::default() }.columns();
+        let columns = |seconds| Settings { seconds, ..Settings::default() }.columns(16, 53);
         assert_eq!(columns(0.2), 2);
         assert_eq!(columns(0.185), 1);
         // 53 columns are 9.845 s (217,088 samples).
         assert_eq!(columns(9.845), 53);
         assert_eq!(columns(9.6), 52);
         assert_eq!((columns(0.0), columns(f32::NAN), columns(1e9)), (1, 1, 53));
+        let settings = Settings { seconds: 0.2, ..Settings::default() };
+        assert_eq!((settings.columns(2, 53), settings.columns(2, 8)), (9, 8));
     }
 
     #[test]

@@ -36,6 +36,17 @@ impl VocoderConfig {
     }
 }
 
+impl VocoderConfig {
+    /// Mel bands of the spectrograms that it sounds.
+    #[must_use]
+    pub fn bands(&self) -> usize {
+        match self {
+            Self::Vocos(_) => crate::MEL_BANDS,
+            Self::Melgan(config) => config.bands,
+        }
+    }
+}
+
 /// A vocoder of any kind.
 #[derive(Debug, Clone)]
 pub enum Vocoder {

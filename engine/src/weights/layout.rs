@@ -37,20 +37,33 @@ impl Layout {
     /// # Errors
     /// Every difference, missing tensors first.
     pub fn check(&self, tensors: &BTreeMap<String, Tensor>) -> std::result::Result<(), LayoutError> {
+        self.check_shapes(
+            &tensors.iter().map(|(name, tensor)| (name.clone(), tensor.dims().to_vec())).collect(),
+        )
+    }
+
+    /// The same with the shapes alone.
+    ///
+    /// # Errors
+    /// Every difference, missing tensors first.
+    pub fn check_shapes(
+        &self,
+        shapes: &BTreeMap<String, Vec<usize>>,
+    ) -> std::result::Result<(), LayoutError> {
         let mut missing = Vec::new();
         let mut others = Vec::new();
         for (name, expected) in &self.0 {
             let (tensor, expected) = (name.clone(), expected.clone());
-            match tensors.get(name).map(Tensor::dims) {
+            match shapes.get(name) {
                 None => missing.push(Misfit::Missing { tensor, expected }),
-                Some(found) if found != expected => {
-                    others.push(Misfit::Shape { tensor, expected, found: found.to_vec() });
+                Some(found) if *found != expected => {
+                    others.push(Misfit::Shape { tensor, expected, found: found.clone() });
                 }
                 Some(_) => {}
             }
         }
-        for (name, tensor) in tensors.iter().filter(|(name, _)| !self.0.contains_key(*name)) {
-            others.push(Misfit::Unexpected { tensor: name.clone(), found: tensor.dims().to_vec() });
+        for (name, found) in shapes.iter().filter(|(name, _)| !self.0.contains_key(*name)) {
+            others.push(Misfit::Unexpected { tensor: name.clone(), found: found.clone() });
         }
         missing.append(&mut others);
         if missing.is_empty() { Ok(()) } else { Err(LayoutError { misfits: missing }) }

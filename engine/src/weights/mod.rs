@@ -6,14 +6,21 @@
 
 mod layout;
 mod read;
+mod stream;
+mod summary;
 mod write;
 
 pub use layout::{Layout, LayoutError, Misfit};
-pub use read::{Weights, header_length, parameters_in, part_of};
+pub use read::{Weights, part_of};
+pub use stream::{Pending, write_file};
+pub use summary::Summary;
 pub use write::{Storage, encode};
 
 /// Metadata key of the part that a file holds (`text`, `transformer`, `codec`, `vocoder`).
 pub const PART_KEY: &str = "soundlocd.part";
+
+/// Metadata key of the architecture of the weights, as JSON.
+pub const CONFIG_KEY: &str = "config";
 
 /// What the name of an int8 tensor's scales ends with.
 const SCALE_SUFFIX: &str = ".scale";
@@ -38,6 +45,14 @@ pub enum WeightsError {
         /// The tensor's name.
         tensor: String,
         /// What is wrong with it.
+        reason: String,
+    },
+    /// A file could not be written.
+    #[error("{file} cannot be written: {reason}")]
+    Write {
+        /// The file.
+        file: String,
+        /// What the system said.
         reason: String,
     },
     /// The backend failed.

@@ -6,18 +6,12 @@ use candle_nn::VarBuilder;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use half::{bf16, f16};
 use rayon::prelude::*;
-use safetensors::tensor::{Metadata, TensorView};
+use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Values decoded at a time: a buffer of this many halves stays in the first-level cache.
 const CHUNK: usize = 2048;
-
-/// A header of a weights file that is longer is not read alone: the names of thousands of tensors need less.
-const MAX_HEADER_BYTES: u64 = 1 << 20;
-
-/// Bytes of a weights file before its header: the header's length.
-const LENGTH_BYTES: usize = 8;
 
 /// The tensors of one file, f32 on the CPU.
 #[derive(Debug, Clone)]
@@ -35,32 +29,21 @@ impl Weights {
     /// When the bytes are not a safetensors file, a tensor has another dtype than f32, f16, bf16 or scaled int8,
     /// or a value is not finite.
     pub fn decode(file: &str, bytes: &[u8]) -> Result<Self, WeightsError> {
-        let views = parse(file, bytes)?;
-        let named: HashMap<&str, TensorView<'_>> = views.iter().collect();
-        let mut jobs: Vec<(&str, &TensorView<'_>)> = named
-            .iter()
-            .map(|(name, view)| (*name, view))
-            .filter(|(name, _)| !is_scale(name, &named))
-            .collect();
-        // The largest first, so that no core is left with it at the end.
-        jobs.sort_by_key(|(_, view)| std::cmp::Reverse(view.data().len()));
-        let tensors = jobs
-            .par_iter()
-            .with_max_len(1)
-            .map(|(name, view)| {
-                let fail =
-                    |reason| WeightsError::Tensor { file: file.into(), tensor: (*name).to_owned(), reason };
-                let scale = named.get(format!("{name}{SCALE_SUFFIX}").as_str());
-                let values = values(view, scale).map_err(fail)?;
-                if !values.iter().fold(true, |finite, value| finite & value.is_finite()) {
-                    return Err(fail("holds a value that is not a number".into()));
-                }
-                let tensor = Tensor::from_vec(values, view.shape(), &Device::Cpu)
-                    .map_err(|source| WeightsError::Backend { file: file.into(), source })?;
-                Ok(((*name).to_owned(), tensor))
-            })
-            .collect::<Result<_, _>>()?;
-        Ok(Self { tensors })
+        let decoded = each(file, bytes, |name, view, values| {
+            let tensor = Tensor::from_vec(values, view.shape(), &Device::Cpu)
+                .map_err(|source| WeightsError::Backend { file: file.into(), source })?;
+            Ok((name.to_owned(), tensor))
+        })?;
+        Ok(Self { tensors: decoded.into_iter().collect() })
+    }
+
+    /// Does all that [`Self::decode`] does but keep the values; returns names and shapes.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn check(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Vec<usize>>, WeightsError> {
+        let shapes = each(file, bytes, |name, view, _| Ok((name.to_owned(), view.shape().to_vec())))?;
+        Ok(shapes.into_iter().collect())
     }
 
     /// The tensors as a module's constructor wants them, on `device`.
@@ -82,6 +65,33 @@ impl Weights {
     }
 }
 
+/// Runs `work` on the finite values of every tensor (int8 ones scaled), on all cores.
+fn each<T: Send>(
+    file: &str,
+    bytes: &[u8],
+    work: impl Fn(&str, &TensorView<'_>, Vec<f32>) -> Result<T, WeightsError> + Sync,
+) -> Result<Vec<T>, WeightsError> {
+    let views = parse(file, bytes)?;
+    let named: HashMap<&str, TensorView<'_>> = views.iter().collect();
+    let mut jobs: Vec<(&str, &TensorView<'_>)> =
+        named.iter().map(|(name, view)| (*name, view)).filter(|(name, _)| !is_scale(name, &named)).collect();
+    // The largest first, so that no core is left with it at the end.
+    jobs.sort_by_key(|(_, view)| std::cmp::Reverse(view.data().len()));
+    jobs.par_iter()
+        .with_max_len(1)
+        .map(|(name, view)| {
+            let fail =
+                |reason| WeightsError::Tensor { file: file.into(), tensor: (*name).to_owned(), reason };
+            let scale = named.get(format!("{name}{SCALE_SUFFIX}").as_str());
+            let values = values(view, scale).map_err(fail)?;
+            if !values.iter().fold(true, |finite, value| finite & value.is_finite()) {
+                return Err(fail("holds a value that is not a number".into()));
+            }
+            work(name, view, values)
+        })
+        .collect()
+}
+
 /// The part that a weights file says it holds; `None` where it does not say.
 ///
 /// # Errors
@@ -89,30 +99,6 @@ impl Weights {
 pub fn part_of(file: &str, bytes: &[u8]) -> Result<Option<String>, WeightsError> {
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| malformed(file, &error))?;
     Ok(header.metadata().as_ref().and_then(|metadata| metadata.get(PART_KEY).cloned()))
-}
-
-/// Bytes from the beginning of a weights file to the end of its header, from the first eight; `None` if those are
-/// not of a weights file.
-#[must_use]
-pub fn header_length(first: &[u8]) -> Option<u64> {
-    let length = u64::from_le_bytes(*first.first_chunk::<LENGTH_BYTES>()?);
-    (length <= MAX_HEADER_BYTES).then_some(length + LENGTH_BYTES as u64)
-}
-
-/// How many numbers a weights file holds, from its bytes up to [`header_length`]; `None` where they are no
-/// such header. As [`Weights::parameters`] after decoding: scales do not count.
-#[must_use]
-pub fn parameters_in(beginning: &[u8]) -> Option<u64> {
-    let header: Metadata = serde_json::from_slice(beginning.get(LENGTH_BYTES..)?).ok()?;
-    let tensors = header.tensors();
-    let is_scale = |name: &str| {
-        let base = name.strip_suffix(SCALE_SUFFIX).and_then(|base| tensors.get(base));
-        base.is_some_and(|base| base.dtype == Dtype::I8)
-    };
-    tensors.iter().filter(|(name, _)| !is_scale(name)).try_fold(0u64, |sum, (_, tensor)| {
-        let count = tensor.shape.iter().try_fold(1u64, |count, &size| count.checked_mul(size as u64))?;
-        sum.checked_add(count)
-    })
 }
 
 fn parse<'a>(file: &str, bytes: &'a [u8]) -> Result<SafeTensors<'a>, WeightsError> {

@@ -53,26 +53,11 @@ pub fn encode(
             .to_dtype(DType::F32)
             .and_then(|tensor| tensor.flatten_all()?.to_vec1())
             .map_err(backend)?;
-        if !values.iter().all(|value| value.is_finite()) {
-            return Err(fail("holds a value that is not a number"));
-        }
         let whole = |dtype, bytes| Encoded { name: name.clone(), dtype, shape: shape.clone(), bytes };
-        match storage(name, tensor) {
-            Storage::F32 => {
-                encoded.push(whole(Dtype::F32, values.iter().flat_map(|v| v.to_le_bytes()).collect()));
-            }
-            Storage::F16 => {
-                let halves: Vec<f16> = values.iter().map(|&v| f16::from_f32(v)).collect();
-                if !halves.iter().all(|half| half.is_finite()) {
-                    return Err(fail("holds a value that is too large for f16"));
-                }
-                encoded.push(whole(Dtype::F16, halves.iter().flat_map(|v| v.to_le_bytes()).collect()));
-            }
-            Storage::Bf16 => {
-                let bytes = values.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect();
-                encoded.push(whole(Dtype::BF16, bytes));
-            }
-            Storage::Int8 => {
+        match float_dtype(storage(name, tensor)) {
+            Some(dtype) => encoded.push(whole(dtype, float_bytes(&values, dtype).map_err(fail)?)),
+            None => {
+                check_finite(&values).map_err(fail)?;
                 let quantised = quantise(&values, &shape);
                 encoded.push(whole(Dtype::I8, quantised.integers));
                 encoded.push(Encoded {
@@ -98,6 +83,40 @@ pub fn encode(
         .map_err(malformed)?;
     let metadata = HashMap::from([(PART_KEY.to_owned(), part.to_owned())]);
     safetensors::serialize(views, Some(metadata)).map_err(malformed)
+}
+
+/// The safetensors type of a storage that needs no scales; `None` for int8.
+pub(super) fn float_dtype(storage: Storage) -> Option<Dtype> {
+    match storage {
+        Storage::F32 => Some(Dtype::F32),
+        Storage::F16 => Some(Dtype::F16),
+        Storage::Bf16 => Some(Dtype::BF16),
+        Storage::Int8 => None,
+    }
+}
+
+/// Little-endian `values` of one of the types of [`float_dtype`]; says why where one does not fit it.
+pub(super) fn float_bytes(values: &[f32], dtype: Dtype) -> Result<Vec<u8>, &'static str> {
+    check_finite(values)?;
+    Ok(match dtype {
+        Dtype::F16 => {
+            let halves: Vec<f16> = values.iter().map(|&v| f16::from_f32(v)).collect();
+            if !halves.iter().all(|half| half.is_finite()) {
+                return Err("holds a value that is too large for f16");
+            }
+            halves.iter().flat_map(|v| v.to_le_bytes()).collect()
+        }
+        Dtype::BF16 => values.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect(),
+        _ => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+    })
+}
+
+fn check_finite(values: &[f32]) -> Result<(), &'static str> {
+    if values.iter().all(|value| value.is_finite()) {
+        Ok(())
+    } else {
+        Err("holds a value that is not a number")
+    }
 }
 
 /// An int8 tensor.

@@ -3,9 +3,9 @@
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
 use indicatif::{ProgressBar, ProgressStyle};
+use soundlocd_engine::MEL_BANDS;
 use soundlocd_engine::codec::mel::{DECIBELS_PER_UNIT, MelFrontEnd, to_band_major, to_frame_major};
 use soundlocd_engine::pack::Model;
-use soundlocd_engine::{FRAMES_PER_COLUMN, MAX_COLUMNS, MEL_BANDS};
 
 /// Value above which a bin counts as active: 2.5 dB above the floor of the scale.
 const ACTIVE: f32 = 0.025;
@@ -55,8 +55,9 @@ pub fn measure(model: &Model, device: &Device, mels: &[Vec<f32>]) -> Result<Fide
     };
     for mel in mels {
         // Whole columns, the last filled up with silence that is not measured.
-        let frames = (mel.len() / MEL_BANDS).min(MAX_COLUMNS * FRAMES_PER_COLUMN);
-        let padded_frames = frames.next_multiple_of(FRAMES_PER_COLUMN);
+        let column = model.codec.frames_per_column();
+        let frames = (mel.len() / MEL_BANDS).min(model.transformer.config().max_columns * column);
+        let padded_frames = frames.next_multiple_of(column);
         let truth = &mel[..frames * MEL_BANDS];
         let mut padded = truth.to_vec();
         padded.resize(padded_frames * MEL_BANDS, 0.0);

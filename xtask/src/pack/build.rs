@@ -152,8 +152,10 @@ pub fn run(args: &Args) -> Result<()> {
             field.clone_from(given);
         }
     }
-    let Files { tokenizer, text, transformer, codec, vocoder } = &mut manifest.files;
-    for file in [tokenizer, text, transformer, codec, vocoder] {
+    let files = &mut manifest.files;
+    for file in
+        [&mut files.tokenizer, &mut files.text, &mut files.transformer, &mut files.codec, &mut files.vocoder]
+    {
         let path = args.out.join(&file.name);
         // Parts still to come.
         if !path.exists() {
@@ -272,7 +274,8 @@ fn measure(args: &Args, published: Option<&Published>) -> Result<()> {
         measure::transformer(&transformer, &pack)?;
     }
     if let Some(path) = &args.codec {
-        let codec = Codec::new(&pack.manifest().codec, Precision::F32, exact(path)?)?;
+        let Manifest { codec, transformer, .. } = pack.manifest();
+        let codec = Codec::new(codec, transformer.rows, Precision::F32, exact(path)?)?;
         measure::codec(&codec, &pack)?;
     }
     // The vocoder is compared on what the codec decodes.

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use soundlocd_engine::codec::Codec;
 use soundlocd_engine::codec::mel::{compress, expand};
 use soundlocd_engine::diffusion::Noise;
-use soundlocd_engine::{FRAMES_PER_COLUMN, GRID_ROWS, MAX_COLUMNS, MEL_BANDS};
+use soundlocd_engine::{FRAMES_PER_COLUMN, MAX_COLUMNS, MEL_BANDS};
 
 /// A category that base models never see: adapters are measured on it.
 pub const HELD_OUT: &str = "KEYBOARD";
@@ -180,8 +180,8 @@ fn lower(caption: &str) -> String {
 
 fn example(codec: &Codec, mel: &[f32], captions: Vec<String>, weight: f64) -> Result<Example> {
     let frames = mel.len() / MEL_BANDS;
-    let columns = frames.div_ceil(FRAMES_PER_COLUMN).clamp(1, MAX_COLUMNS);
-    let width = columns * FRAMES_PER_COLUMN;
+    let columns = frames.div_ceil(codec.frames_per_column()).clamp(1, MAX_COLUMNS);
+    let width = columns * codec.frames_per_column();
     let mut picture = vec![0.0_f32; MEL_BANDS * width];
     for (frame, bands) in mel.chunks_exact(MEL_BANDS).take(width).enumerate() {
         for (band, y) in bands.iter().enumerate() {
@@ -191,7 +191,7 @@ fn example(codec: &Codec, mel: &[f32], captions: Vec<String>, weight: f64) -> Re
     let y = Tensor::from_vec(picture, (1, MEL_BANDS, width), &Device::Cpu)?;
     let tokens = codec.encode(&y)?.flatten_all()?.to_vec1::<u32>()?;
     ensure!(
-        tokens.len() == GRID_ROWS * columns,
+        tokens.len() == codec.rows() * columns,
         "the codec made {} tokens of {columns} columns",
         tokens.len()
     );
