@@ -152,7 +152,7 @@ fn a_missing_tensor_is_named() {
     let one = BTreeMap::from([("w".to_owned(), Tensor::new(&[1f32], &Device::Cpu).unwrap())]);
     folder.replace(Part::Codec, &encode("codec", &one, |_, _| Storage::F32).unwrap());
     refuse(&folder, "codec.safetensors of the model pack does not fit the codec that pack.json describes");
-    refuse(&folder, "encoder.stem.weight");
+    refuse(&folder, "decoder.fine.0.dwconv.bias [8] is missing");
 }
 
 #[test]
