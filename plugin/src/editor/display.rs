@@ -192,11 +192,15 @@ fn progress(painter: &Painter, well: Rect, job: &Job) {
 
 /// What to do, for those who see the window for the first time.
 fn welcome(ui: &mut Ui, well: Rect, view: &View) {
-    let line = 34.0;
-    let mut y = well.center().y - 1.7 * line;
+    // Lines as far apart as the height allows, within what can be read and clicked; the example
+    // buttons that it has no room for are left out.
+    let lines = 1 + EXAMPLES.len();
+    let line = (well.height() / lines as f32).clamp(28.0, 34.0);
+    let lines = ((well.height() / line) as usize).clamp(1, lines);
+    let mut y = well.center().y - (lines - 1) as f32 / 2.0 * line;
     let text = "Describe a sound, press Enter, play it on the keys. Or try one of these:";
     ui.painter().text(pos2(well.center().x, y), Align2::CENTER_CENTER, text, theme::font(13.0), theme::DIM);
-    for example in EXAMPLES {
+    for example in EXAMPLES.into_iter().take(lines - 1) {
         y += line;
         let galley = ui.painter().layout_no_wrap(example.to_owned(), theme::font(13.5), theme::TEXT);
         let rect = Rect::from_center_size(pos2(well.center().x, y), galley.size() + vec2(28.0, 10.0));
