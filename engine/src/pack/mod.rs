@@ -17,10 +17,11 @@ pub use source::sha256_hex;
 use crate::diffusion::transformer::Transformer;
 use crate::layers::kernel::Precision;
 use crate::text::TextEncoder;
-use crate::weights::{self, Weights};
+use crate::weights::Weights;
 use candle_core::Device;
 use candle_nn::VarBuilder;
 use source::Source;
+use std::borrow::Cow;
 use std::path::Path;
 
 /// Name of the manifest within a pack's folder.
@@ -75,36 +76,27 @@ impl Pack {
     /// # Errors
     /// The first file found wrong.
     pub fn verify(&self) -> Result<&Self, PackError> {
-        for file in self.manifest.files.iter() {
-            let bytes = self.source.read(file)?;
-            source::check_hash(file, &bytes)?;
-        }
+        self.tokenizer()?;
         for part in Part::ALL {
-            self.weights(part)?;
+            self.weights(part)?.check()?;
         }
         Ok(self)
+    }
+
+    /// The text encoder's `tokenizer.json`.
+    ///
+    /// # Errors
+    /// When the file is missing, or of another size or hash than the manifest says.
+    pub fn tokenizer(&self) -> Result<Cow<'static, [u8]>, PackError> {
+        self.source.read(&self.manifest.files.tokenizer)
     }
 
     /// The weights of `part`.
     ///
     /// # Errors
-    /// When the file is missing, of another size, kind or hash than the manifest says, or not decodable.
-    pub fn weights(&self, part: Part) -> Result<Weights, PackError> {
-        let file = self.manifest.files.weights(part);
-        let bytes = self.source.read(file)?;
-        if bytes.is_empty() {
-            return Err(PackError::Untrained { file: file.name.clone(), part });
-        }
-        // Before the hash: "this is the codec's file" helps more than "this is not the file".
-        if let Ok(Some(found)) = weights::part_of(&file.name, &bytes)
-            && found != part.name()
-        {
-            return Err(PackError::WrongPart { file: file.name.clone(), expected: part, found });
-        }
-        if self.source.is_foreign() {
-            source::check_hash(file, &bytes)?;
-        }
-        Ok(Weights::decode(&file.name, &bytes)?)
+    /// When the file is missing, of another size, kind or hash than the manifest says, or no weights file.
+    pub fn weights(&self, part: Part) -> Result<Weights<'static>, PackError> {
+        self.source.weights(self.manifest.files.weights(part), part)
     }
 
     /// Loads all parts onto `device`, on several threads.
@@ -160,15 +152,12 @@ impl Pack {
     }
 
     fn counted_text_encoder(&self, device: &Device) -> Result<(TextEncoder, u64), PackError> {
-        let file = &self.manifest.files.tokenizer;
-        let tokenizer = self.source.read(file)?;
-        if self.source.is_foreign() {
-            source::check_hash(file, &tokenizer)?;
-        }
+        let tokenizer = self.tokenizer()?;
         let weights = self.weights(Part::Text)?;
-        let encoder = TextEncoder::new(&self.manifest.text, &tokenizer, weights.var_builder(device))
+        let parameters = weights.parameters();
+        let encoder = TextEncoder::new(&self.manifest.text, &tokenizer, weights.into_var_builder(device))
             .map_err(|source| PackError::Text { file: self.manifest.files.text.name.clone(), source })?;
-        Ok((encoder, weights.parameters()))
+        Ok((encoder, parameters))
     }
 
     fn counted_transformer(&self, device: &Device) -> Result<(Transformer, u64), PackError> {
@@ -193,12 +182,13 @@ impl Pack {
         new: impl FnOnce(VarBuilder<'static>) -> candle_core::Result<T>,
     ) -> Result<(T, u64), PackError> {
         let weights = self.weights(part)?;
-        let built = new(weights.var_builder(device)).map_err(|source| PackError::Build {
+        let parameters = weights.parameters();
+        let built = new(weights.into_var_builder(device)).map_err(|source| PackError::Build {
             file: self.manifest.files.weights(part).name.clone(),
             part,
             source,
         })?;
-        Ok((built, weights.parameters()))
+        Ok((built, parameters))
     }
 }
 

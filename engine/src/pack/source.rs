@@ -1,12 +1,13 @@
 //! Where a pack's bytes come from: the program itself, or a folder.
 
 use super::manifest::MAX_MANIFEST_BYTES;
-use super::{FileEntry, MANIFEST_FILE, PackError};
+use super::{FileEntry, MANIFEST_FILE, PackError, Part};
+use crate::weights::Weights;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{ErrorKind, Read as _};
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 macro_rules! default_pack {
@@ -35,15 +36,10 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// Whether the bytes could have changed since the program was built.
-    pub(super) fn is_foreign(&self) -> bool {
-        matches!(self, Self::Folder(_))
-    }
-
     /// The bytes of `pack.json`.
     pub(super) fn manifest(&self) -> Result<Cow<'static, [u8]>, PackError> {
         match self {
-            Self::Embedded => embedded(MANIFEST_FILE),
+            Self::Embedded => embedded(MANIFEST_FILE).map(Cow::Borrowed),
             Self::Folder(folder) => {
                 let path = folder.join(MANIFEST_FILE);
                 let failed = |source| PackError::Io { file: MANIFEST_FILE.into(), source };
@@ -59,42 +55,121 @@ impl Source {
                         "it has {size} bytes, more than the {MAX_MANIFEST_BYTES} possible"
                     )));
                 }
-                read_exactly(&path, size).map(Cow::Owned).map_err(failed)
+                let mut file = File::open(&path).map_err(failed)?;
+                read_all(&mut file, size).map(Cow::Owned).map_err(failed)
             }
         }
     }
 
-    /// The bytes of `file`, whose size (not hash) has been checked.
+    /// The whole of `file`, checked against its size and, if it comes from a folder, its hash.
     pub(super) fn read(&self, file: &FileEntry) -> Result<Cow<'static, [u8]>, PackError> {
-        let wrong_size = |found| PackError::Size { file: file.name.clone(), expected: file.bytes, found };
+        match self {
+            Self::Embedded => embedded_file(file).map(Cow::Borrowed),
+            Self::Folder(folder) => {
+                let mut reader = Reader::open(folder, file)?;
+                let bytes = read_all(&mut reader, file.bytes)
+                    .map_err(|source| PackError::Io { file: file.name.clone(), source })?;
+                reader.finish()?;
+                Ok(Cow::Owned(bytes))
+            }
+        }
+    }
+
+    /// The tensors of `file`, of `part`, checked likewise.
+    pub(super) fn weights(&self, file: &FileEntry, part: Part) -> Result<Weights<'static>, PackError> {
+        if file.bytes == 0 {
+            return Err(PackError::Untrained { file: file.name.clone(), part });
+        }
+        let of_part = |weights: &Weights| match weights.part() {
+            Some(found) if found != part.name() => {
+                Err(PackError::WrongPart { file: file.name.clone(), expected: part, found: found.to_owned() })
+            }
+            _ => Ok(()),
+        };
         match self {
             Self::Embedded => {
-                let bytes = embedded(&file.name)?;
-                if bytes.len() as u64 == file.bytes { Ok(bytes) } else { Err(wrong_size(bytes.len() as u64)) }
+                let weights = Weights::decode(&file.name, embedded_file(file)?)?;
+                of_part(&weights)?;
+                Ok(weights)
             }
             Self::Folder(folder) => {
-                // Plain names only: the manifest has been checked for that.
-                let path = folder.join(&file.name);
-                let failed = |source| PackError::Io { file: file.name.clone(), source };
-                let metadata = path.metadata().map_err(|error| {
-                    if is_absent(&error) {
-                        PackError::Missing { file: file.name.clone(), folder: folder.clone() }
-                    } else {
-                        failed(error)
-                    }
-                })?;
-                if metadata.len() != file.bytes {
-                    return Err(wrong_size(metadata.len()));
+                let mut reader = Reader::open(folder, file)?;
+                let weights = Weights::read(&file.name, file.bytes, &mut reader);
+                // Before the hash: "this is the codec's file" helps more than "this is not the file". But a damaged
+                // file is just that, whatever it decodes to.
+                if let Ok(weights) = &weights {
+                    of_part(weights)?;
                 }
-                read_exactly(&path, file.bytes).map(Cow::Owned).map_err(failed)
+                reader.finish()?;
+                Ok(weights?)
             }
         }
     }
 }
 
-fn embedded(name: &str) -> Result<Cow<'static, [u8]>, PackError> {
+/// A file of a folder, hashed while it is read.
+struct Reader<'a> {
+    entry: &'a FileEntry,
+    file: std::io::Take<File>,
+    hash: Sha256,
+}
+
+impl<'a> Reader<'a> {
+    /// Opens a regular file of the size that the manifest says; never reads more, should it grow meanwhile.
+    fn open(folder: &Path, entry: &'a FileEntry) -> Result<Self, PackError> {
+        // Plain names only: the manifest has been checked for that.
+        let path = folder.join(&entry.name);
+        let failed = |source| PackError::Io { file: entry.name.clone(), source };
+        let check = |metadata: std::fs::Metadata| {
+            let (expected, found) = (entry.bytes, metadata.len());
+            if !metadata.is_file() {
+                return Err(failed(std::io::Error::new(ErrorKind::InvalidInput, "it is not a regular file")));
+            }
+            if expected != found {
+                return Err(PackError::Size { file: entry.name.clone(), expected, found });
+            }
+            Ok(())
+        };
+        // Before it is opened, which could wait for ever at a pipe, and after, when it cannot be replaced any more.
+        check(path.metadata().map_err(|error| match is_absent(&error) {
+            true => PackError::Missing { file: entry.name.clone(), folder: folder.into() },
+            false => failed(error),
+        })?)?;
+        let file = File::open(&path).map_err(failed)?;
+        check(file.metadata().map_err(failed)?)?;
+        Ok(Self { entry, file: file.take(entry.bytes), hash: Sha256::new() })
+    }
+
+    /// Reads what is left and compares the hash of everything with the manifest's.
+    fn finish(mut self) -> Result<(), PackError> {
+        std::io::copy(&mut self.file, &mut self.hash)
+            .map_err(|source| PackError::Io { file: self.entry.name.clone(), source })?;
+        compare(self.entry, self.hash)
+    }
+}
+
+impl Read for Reader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        self.hash.update(buffer.get(..count).unwrap_or_default());
+        Ok(count)
+    }
+}
+
+/// A file of the program itself.
+fn embedded_file(file: &FileEntry) -> Result<&'static [u8], PackError> {
+    let bytes = embedded(&file.name)?;
+    let (expected, found) = (file.bytes, bytes.len() as u64);
+    if expected == found {
+        Ok(bytes)
+    } else {
+        Err(PackError::Size { file: file.name.clone(), expected, found })
+    }
+}
+
+fn embedded(name: &str) -> Result<&'static [u8], PackError> {
     match EMBEDDED.iter().find(|(file, _)| *file == name) {
-        Some((_, bytes)) => Ok(Cow::Borrowed(*bytes)),
+        Some((_, bytes)) => Ok(bytes),
         None => Err(PackError::Missing { file: name.into(), folder: "the program itself".into() }),
     }
 }
@@ -103,23 +178,19 @@ fn is_absent(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
-/// Reads a regular file of `size` bytes; never more, should it grow meanwhile.
-fn read_exactly(path: &Path, size: u64) -> std::io::Result<Vec<u8>> {
-    let file = File::open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(std::io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
-    }
+/// The `size` bytes of `source`.
+fn read_all(source: &mut impl Read, size: u64) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let length = usize::try_from(size).map_err(|_| ErrorKind::OutOfMemory)?;
     // A huge but honest file is still a refusal, not an abort, where memory is short.
     bytes.try_reserve_exact(length).map_err(|_| ErrorKind::OutOfMemory)?;
-    file.take(size).read_to_end(&mut bytes)?;
+    source.take(size).read_to_end(&mut bytes)?;
     if bytes.len() == length { Ok(bytes) } else { Err(ErrorKind::UnexpectedEof.into()) }
 }
 
-/// Compares `bytes` with the manifest's hash of `file`.
-pub(super) fn check_hash(file: &FileEntry, bytes: &[u8]) -> Result<(), PackError> {
-    let found = sha256_hex(bytes);
+/// Compares a hash with the manifest's.
+fn compare(file: &FileEntry, hash: Sha256) -> Result<(), PackError> {
+    let found = hexadecimal(hash);
     if found == file.sha256 {
         Ok(())
     } else {
@@ -130,7 +201,11 @@ pub(super) fn check_hash(file: &FileEntry, bytes: &[u8]) -> Result<(), PackError
 /// SHA-256 of `bytes`, lower-case hexadecimal.
 #[must_use]
 pub fn sha256_hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut hex, byte| {
+    hexadecimal(Sha256::new_with_prefix(bytes))
+}
+
+fn hexadecimal(hash: Sha256) -> String {
+    hash.finalize().iter().fold(String::with_capacity(64), |mut hex, byte| {
         // Writing to a String cannot fail.
         let _ = write!(hex, "{byte:02x}");
         hex

@@ -150,7 +150,7 @@ fn parts_that_do_not_fit_together_are_refused() {
 fn the_default_pack_is_what_its_manifest_says() {
     let pack = Pack::embedded().unwrap();
     for file in pack.manifest().files.iter() {
-        source::check_hash(file, &pack.source.read(file).unwrap()).unwrap();
+        assert_eq!(sha256_hex(&pack.source.read(file).unwrap()), file.sha256, "{}", file.name);
     }
     let total: u64 = pack.manifest().files.iter().map(|file| file.bytes).sum();
     assert!(total <= 80_000_000, "the default pack has {total} bytes");
