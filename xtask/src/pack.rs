@@ -2,6 +2,7 @@
 
 mod build;
 mod measure;
+mod random;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -20,6 +21,8 @@ pub struct Args {
 enum Command {
     /// Convert checkpoints to a pack's storage types and write its manifest.
     Build(Box<build::Args>),
+    /// Write a pack of a known size with random weights, to measure with.
+    Random(random::Args),
     /// Check every file of a pack against its manifest.
     Check(Which),
     /// Describe a pack.
@@ -38,6 +41,10 @@ pub fn run(args: Args) -> Result<()> {
     match args.command {
         Command::Build(args) => {
             build::run(&args)?;
+            show(&Pack::open(&args.out)?)
+        }
+        Command::Random(args) => {
+            random::run(&args)?;
             show(&Pack::open(&args.out)?)
         }
         Command::Check(which) => {
