@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::layers::silu;
 use candle_core::{DType, Device};
 use std::collections::HashMap;
 

@@ -144,6 +144,14 @@ impl Network {
         Self { transformer, weights }
     }
 
+    /// The same network for inference, computed with `precision`.
+    pub(super) fn frozen(&self, precision: Precision) -> Transformer {
+        let tensors =
+            self.weights.iter().map(|(name, w)| (name.clone(), w.var.as_detached_tensor())).collect();
+        let vs = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
+        Transformer::new(self.transformer.config(), precision, vs).unwrap()
+    }
+
     /// Logits `[batch, length, codebook]` under prompt features `cond`.
     pub(super) fn logits(&self, ids: &[u32], t: &[usize], cond: &Tensor) -> Tensor {
         let ids = Tensor::from_vec(ids.to_vec(), (t.len(), ids.len() / t.len()), &Device::Cpu).unwrap();

@@ -3,7 +3,7 @@
 
 use super::Denoiser;
 use crate::layers::kernel::Precision;
-use crate::layers::{Embedding, LayerNorm, Linear, adaptive_layer_norm, attention, quick_gelu, silu};
+use crate::layers::{Embedding, LayerNorm, Linear, adaptive_layer_norm, attention_with, silu};
 use crate::text::additive_mask;
 use candle_core::{Device, Result, Tensor, bail};
 use candle_nn::VarBuilder;
@@ -117,10 +117,16 @@ impl AdaLayerNorm {
     fn new(config: &Config, vs: VarBuilder) -> Result<Self> {
         let emb = Embedding::new(config.timesteps, config.width, vs.pp("emb"))?;
         let linear = Linear::new(config.width, 2 * config.width, vs.pp("linear"))?;
-        Ok(Self { table: Modulation::Learned { emb, linear } })
+        let trains = emb.weight().track_op() || linear.weight()?.track_op();
+        let mut norm = Self { table: Modulation::Learned { emb, linear } };
+        if !trains {
+            norm.tabulate()?;
+        }
+        Ok(norm)
     }
 
-    /// Replaces the computation by its table: exact, because it depends on the timestep alone.
+    /// Replaces the computation by its table: exact, because it depends on the timestep alone. Weights that take no
+    /// gradient are tabulated as they are loaded, so that not all of them are in memory at once.
     fn tabulate(&mut self) -> Result<()> {
         if let Modulation::Learned { emb, linear } = &self.table {
             self.table = Modulation::Tabulated(linear.forward(&silu(emb.weight())?)?.detach());
@@ -172,6 +178,7 @@ struct Block {
     fc1: Linear,
     fc2: Linear,
     heads: usize,
+    precision: Precision,
 }
 
 impl Block {
@@ -186,6 +193,7 @@ impl Block {
             fc1: Linear::new(width, hidden, vs.pp("mlp.fc1"))?.with_precision(precision),
             fc2: Linear::new(hidden, width, vs.pp("mlp.fc2"))?.with_precision(precision),
             heads: config.heads,
+            precision,
         })
     }
 
@@ -198,14 +206,14 @@ impl Block {
     ) -> Result<Tensor> {
         let h = self.ln1.forward(x, t)?;
         let a = &self.self_attn;
-        let h = attention(&a.q.forward(&h)?, &a.k.forward(&h)?, &a.v.forward(&h)?, self.heads, None)?;
-        let x = (x + a.proj.forward(&h)?)?;
+        let (q, keys, values) = (a.q.forward(&h)?, a.k.forward(&h)?, a.v.forward(&h)?);
+        let h = attention_with(self.precision, &q, &keys, &values, self.heads, None)?;
+        let x = a.proj.forward_onto(&h, x)?;
         let h = self.ln1_1.forward(&x, t)?;
         let c = &self.cross_attn;
-        let h = attention(&c.q.forward(&h)?, k, v, self.heads, mask)?;
-        let x = (x + c.proj.forward(&h)?)?;
-        let h = self.fc2.forward(&quick_gelu(&self.fc1.forward(&self.ln2.forward(&x)?)?)?)?;
-        x + h
+        let h = attention_with(self.precision, &c.q.forward(&h)?, k, v, self.heads, mask)?;
+        let x = c.proj.forward_onto(&h, &x)?;
+        self.fc2.forward_onto(&self.fc1.forward_quick_gelu(&self.ln2.forward(&x)?)?, &x)
     }
 }
 

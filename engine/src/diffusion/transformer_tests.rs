@@ -3,6 +3,7 @@
 
 use super::testing::{Fixture, Network, close, close_in_norm, flat, our_name};
 use super::{LossBatch, PosteriorKind, Schedule, ScheduleConfig, loss, predict_start, shuffle_chunks};
+use crate::layers::kernel::Precision;
 use candle_core::Tensor;
 use std::collections::HashMap;
 
@@ -17,6 +18,20 @@ fn logits_agree_with_the_reference() {
         let network = Network::load(name);
         let got = network.logits(&fixture.ids("ids"), &fixture.timesteps("t"), &fixture.get("cond"));
         close(name, &flat(&got), &flat(&fixture.class_last("out.logits")), 1e-4);
+    }
+}
+
+/// What a pack's transformer does: tabulated timesteps, frozen weights, fused products.
+#[test]
+fn inference_agrees_with_the_reference() {
+    for (precision, tolerance) in [(Precision::F32, 1e-5), (Precision::Bf16, 1e-2)] {
+        for name in ["dit", "dit_grid5x53"] {
+            let fixture = Fixture::load(name);
+            let mut network = Network::load(name);
+            network.transformer = network.frozen(precision);
+            let got = network.logits(&fixture.ids("ids"), &fixture.timesteps("t"), &fixture.get("cond"));
+            close_in_norm(name, &flat(&got), &flat(&fixture.class_last("out.logits")), tolerance);
+        }
     }
 }
 

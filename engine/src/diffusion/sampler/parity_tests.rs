@@ -3,7 +3,9 @@
 
 use super::*;
 use crate::diffusion::testing::{Fixture, Network};
+use crate::diffusion::transformer::Transformer;
 use crate::diffusion::{PosteriorKind, ScheduleConfig, Truncation};
+use crate::layers::kernel::Precision;
 
 /// The reference's uniform draws `[calls, batch, classes, length]`.
 #[derive(Debug)]
@@ -29,10 +31,16 @@ impl NoiseSource for Recorded {
 }
 
 fn check(name: &str, skip: usize, strength: f32) {
-    let fixture = Fixture::load(name);
     let network = Network::load("dit");
-    let condition = network.transformer.condition(&fixture.get("cond"), None).unwrap();
-    let denoiser = network.transformer.bind(&condition);
+    check_with(&network.transformer, name, skip, strength);
+    // The recorded draws leave enough room for bfloat16 too; the machine takes it where it has a unit for it.
+    check_with(&network.frozen(Precision::Bf16), name, skip, strength);
+}
+
+fn check_with(transformer: &Transformer, name: &str, skip: usize, strength: f32) {
+    let fixture = Fixture::load(name);
+    let condition = transformer.condition(&fixture.get("cond"), None).unwrap();
+    let denoiser = transformer.bind(&condition);
     let schedule = Schedule::new(16, &ScheduleConfig::default()).unwrap();
     let dims = fixture.get("u").dims().to_vec();
     let noise = Recorded {
