@@ -3,7 +3,7 @@
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
-use soundlocd_engine::service::Service;
+use soundlocd_engine::{pack::PackRef, service::Service};
 
 #[path = "../src/testing.rs"]
 #[allow(dead_code)]
@@ -11,7 +11,7 @@ mod testing;
 
 fn main() -> ExitCode {
     let step_time = Duration::from_millis(150);
-    let loader = move || {
+    let loader = move |_: &PackRef| {
         std::thread::sleep(Duration::from_millis(800));
         Ok(Box::new(testing::ToneGenerator { step_time }) as _)
     };

@@ -4,10 +4,12 @@
 //! - [`params`]: what hosts automate and save,
 //! - [`state`]: what projects keep besides,
 //! - [`sampler`]: plays clips, on the audio thread,
+//! - [`packs`]: the model that a project names,
 //! - [`session`]: makes clips, off it,
 //! - [`editor`]: the window.
 
 pub mod editor;
+pub mod packs;
 pub mod params;
 pub mod picture;
 pub mod plugin;

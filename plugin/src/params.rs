@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use nice_plug::prelude::*;
 use soundlocd_engine::service::{
-    SamplerKind, Settings,
-    request::{MAX_GUIDANCE, MAX_SECONDS, MIN_SECONDS},
+    Settings,
+    request::{MAX_GUIDANCE, MAX_SECONDS, MAX_STEPS, MIN_SECONDS},
 };
 
 use crate::{
+    packs::Ready,
     sampler::{EnvelopeTimes, MAX_VOICES, SamplerSettings},
     session::Session,
     state::{ClipField, ProjectField},
@@ -26,10 +27,10 @@ pub const MAX_REVISION: i32 = 9_999;
 /// How much time to spend on a sound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 pub enum Quality {
-    /// A first impression.
+    /// A first impression: half the steps of `Good`.
     #[id = "draft"]
     Draft,
-    /// For everyday use.
+    /// For everyday use: as many steps as the model recommends.
     #[id = "good"]
     Good,
     /// Twice the steps of `Good`.
@@ -38,14 +39,15 @@ pub enum Quality {
 }
 
 impl Quality {
-    /// Denoising steps.
+    /// Denoising steps with a model that recommends so many.
     #[must_use]
-    pub fn steps(self) -> u32 {
-        match self {
-            Self::Draft => 8,
-            Self::Good => 16,
-            Self::Best => 32,
-        }
+    pub fn steps(self, recommended: u32) -> u32 {
+        let steps = match self {
+            Self::Draft => recommended / 2,
+            Self::Good => recommended,
+            Self::Best => recommended.saturating_mul(2),
+        };
+        steps.clamp(1, MAX_STEPS)
     }
 }
 
@@ -215,15 +217,16 @@ impl SoundLocdParams {
         }
     }
 
-    /// How to make the next sound.
+    /// How to make the next sound with `model`: its own sampler, around its own number of steps,
+    /// no longer than it can.
     #[must_use]
-    pub fn generation_settings(&self) -> Settings {
+    pub fn generation_settings(&self, model: &Ready) -> Settings {
         Settings {
-            seconds: self.length.value(),
-            steps: self.quality.value().steps(),
+            seconds: self.length.value().min(model.max_seconds),
+            steps: self.quality.value().steps(model.recommended.steps),
             guidance: self.guidance.value(),
             truncation: self.truncation.value(),
-            sampler: SamplerKind::Purity,
+            sampler: model.recommended.sampler,
         }
     }
 }
@@ -308,6 +311,8 @@ fn parse_key(text: &str) -> Option<i32> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use soundlocd_engine::service::SamplerKind;
+
     use super::*;
 
     #[test]
@@ -351,6 +356,18 @@ mod tests {
                 assert_eq!(text, again, "{id}");
             }
         }
+    }
+
+    #[test]
+    fn settings_follow_the_model() {
+        assert_eq!([Quality::Draft, Quality::Good, Quality::Best].map(|q| q.steps(16)), [8, 16, 32]);
+        assert_eq!([Quality::Draft, Quality::Good, Quality::Best].map(|q| q.steps(100)), [50, 100, 100]);
+        assert_eq!(Quality::Draft.steps(1), 1);
+        let params = SoundLocdParams::new(Arc::new(Session::for_tests()));
+        assert_eq!(params.generation_settings(&Ready::default()), Settings::default());
+        let recommended = Settings { steps: 100, sampler: SamplerKind::Ancestral, ..Settings::default() };
+        let large = Ready { recommended: recommended.clone(), max_seconds: 1.5, ..Ready::default() };
+        assert_eq!(params.generation_settings(&large), Settings { seconds: 1.5, ..recommended });
     }
 
     #[test]

@@ -23,11 +23,15 @@ use crossbeam_channel::Sender;
 use crossbeam_queue::ArrayQueue;
 use parking_lot::Mutex;
 use serde_json::Value;
-use soundlocd_engine::service::{Client, Request, Settings};
+use soundlocd_engine::{
+    pack::Library,
+    service::{Client, Request, Settings},
+};
 
 pub use job::{Job, Phase};
 
 use crate::{
+    packs::{ChosenPack, Standing},
     repaint::Repaint,
     sampler::{Handover, Playheads},
     state::Project,
@@ -74,9 +78,21 @@ pub struct Model {
     pub job: Option<Job>,
     /// The last thing that went wrong or is worth saying.
     pub message: Option<Message>,
+    /// The model packs on this computer, once somebody has looked.
+    pub packs: Option<Arc<Library>>,
+    /// Whether the user has read that the project's model is not there.
+    pub notice_closed: bool,
     /// A clip in the project that could not be read: written back as it was, until there is a
     /// new one.
     unread_clip: Option<Value>,
+}
+
+impl Model {
+    /// How it stands with the project's model.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        Standing::of(self.project.pack.as_ref(), self.packs.as_deref())
+    }
 }
 
 /// A copy of what the window shows, for drawing without holding the lock.
@@ -92,6 +108,12 @@ pub struct Snapshot {
     pub job: Option<Job>,
     /// See [`Model::message`].
     pub message: Option<Message>,
+    /// See [`Model::packs`].
+    pub packs: Option<Arc<Library>>,
+    /// See [`Model::standing`].
+    pub standing: Standing,
+    /// See [`Model::notice_closed`].
+    pub notice_closed: bool,
 }
 
 /// What the session's thread and its owner share.
@@ -156,6 +178,9 @@ impl Session {
             playing: model.playing.clone(),
             job: model.job.clone(),
             message: model.message.clone(),
+            packs: model.packs.clone(),
+            standing: model.standing(),
+            notice_closed: model.notice_closed,
         })
     }
 
@@ -164,9 +189,17 @@ impl Session {
         *self.shared.on_change.lock() = Some(on_change);
     }
 
-    /// Starts making sounds of the current prompt, with a new seed unless it is locked. A request
-    /// that is still running is cancelled; its finished variations stay.
+    /// Starts making sounds of the current prompt with the project's model, with a new seed unless it
+    /// is locked. A request that is still running is cancelled; its finished variations stay.
     pub fn generate(&self, settings: Settings, variations: u32) {
+        let model = match self.with(|model| model.standing()) {
+            Standing::Ready(model) => model,
+            Standing::Unknown => {
+                let text = "Still looking for this project's model: try again in a moment.";
+                return self.shared.tell(text, false);
+            }
+            Standing::Unavailable(reason) => return self.shared.tell(&reason, true),
+        };
         let request = self.with(|model| {
             let project = &mut model.project;
             if !project.seed_locked {
@@ -184,9 +217,10 @@ impl Session {
             Ok(request) => {
                 self.with(|model| {
                     model.message = None;
-                    model.job = Some(Job::new(&request));
+                    let name = model.project.pack.as_ref().map(|pack| pack.name.clone());
+                    model.job = Some(Job::new(&request, name));
                 });
-                self.send(Command::Generate(request));
+                self.send(Command::Generate(request, model.reference));
             }
             Err(error) => self.shared.tell(&error.to_string(), true),
         }
@@ -216,7 +250,8 @@ impl Session {
         }
     }
 
-    /// Brings back prompt and seed of a take, the seed locked, so that Generate makes it again.
+    /// Brings back prompt and seed of a take, the seed locked, so that Generate makes it again (with
+    /// the same model and settings).
     pub fn recall(&self, id: u64) {
         self.with(|model| {
             if let Some(take) = model.takes.iter().find(|take| take.id == id) {
@@ -226,6 +261,7 @@ impl Session {
                     negative_prompt: provenance.negative_prompt.clone().unwrap_or_default(),
                     seed: provenance.seed,
                     seed_locked: true,
+                    pack: model.project.pack.take(),
                 };
             }
         });
@@ -239,6 +275,26 @@ impl Session {
                 model.takes.retain(|take| take.id != id);
             }
         });
+    }
+
+    /// Makes sounds with this model from now on; `None` for the default one.
+    pub fn choose_pack(&self, pack: Option<ChosenPack>) {
+        self.with(|model| {
+            model.project.pack = pack;
+            model.message = None;
+            model.notice_closed = false;
+        });
+        self.shared.changed();
+    }
+
+    /// Looks for model packs, on the session's thread.
+    pub fn scan_packs(&self) {
+        self.send(Command::ScanPacks);
+    }
+
+    /// Shows the user's folder for model packs in the system's file manager, making it if need be.
+    pub fn open_packs_folder(&self) {
+        self.send(Command::OpenPacksFolder);
     }
 
     /// Says that the prompt or the seed was edited.
@@ -266,7 +322,14 @@ impl Session {
     /// Takes over the text part of a project.
     pub fn restore_project(&self, value: &Value) {
         let (project, problem) = Project::from_value(value);
-        self.with(|model| model.project = project);
+        let names_pack = project.pack.is_some();
+        self.with(|model| {
+            model.project = project;
+            model.notice_closed = false;
+        });
+        if names_pack {
+            self.scan_packs();
+        }
         if let Some(problem) = problem {
             self.shared.tell(&problem, true);
         }

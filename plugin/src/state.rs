@@ -1,6 +1,6 @@
 //! What a project file keeps of the plugin besides its parameters, and how damage is survived.
 //!
-//! Two fields, each JSON of its own: `project` (prompt, seed, format version) and `clip` (the
+//! Two fields, each JSON of its own: `project` (prompt, seed, model, format version) and `clip` (the
 //! audio with its provenance, lossless, in base64). Whatever a field holds, the other is kept,
 //! nothing panics, and the window says what was lost.
 
@@ -14,10 +14,11 @@ use nice_plug::{
 use serde_json::{Value, json};
 use soundlocd_engine::service::Service;
 
-use crate::{params::SoundLocdParams, session::Session};
+use crate::{packs::ChosenPack, params::SoundLocdParams, session::Session};
 
-/// Version of the fields' layout, written into every project.
-pub const FORMAT: u64 = 1;
+/// Version of the fields' layout, written into every project. 2 added the model; a project of 1
+/// has the default one.
+pub const FORMAT: u64 = 2;
 /// Longest prompt kept; the engine takes fewer, but what was typed is not thrown away.
 const MAX_PROMPT_CHARS: usize = 2_000;
 /// Names of the persistent fields.
@@ -34,11 +35,20 @@ pub struct Project {
     pub seed: u64,
     /// Whether Generate keeps the seed instead of rolling a new one.
     pub seed_locked: bool,
+    /// The model to make sounds with; `None` for the default one. Kept whether it is on this
+    /// computer or not.
+    pub pack: Option<ChosenPack>,
 }
 
 impl Default for Project {
     fn default() -> Self {
-        Self { prompt: String::new(), negative_prompt: String::new(), seed: 1, seed_locked: false }
+        Self {
+            prompt: String::new(),
+            negative_prompt: String::new(),
+            seed: 1,
+            seed_locked: false,
+            pack: None,
+        }
     }
 }
 
@@ -52,6 +62,7 @@ impl Project {
             "negative_prompt": self.negative_prompt,
             "seed": self.seed,
             "seed_locked": self.seed_locked,
+            "pack": self.pack.as_ref().map(ChosenPack::to_value),
         })
     }
 
@@ -79,6 +90,10 @@ impl Project {
         read("negative_prompt", &mut |v| text(v).map(|text| project.negative_prompt = text).is_some());
         read("seed", &mut |v| v.as_u64().map(|seed| project.seed = seed).is_some());
         read("seed_locked", &mut |v| v.as_bool().map(|locked| project.seed_locked = locked).is_some());
+        read("pack", &mut |v| {
+            project.pack = ChosenPack::from_value(v);
+            v.is_null() || project.pack.is_some()
+        });
         let newer = fields.get("format").and_then(Value::as_u64).is_some_and(|format| format > FORMAT);
         let problem = if newer {
             Some("This project was saved by a newer SoundLoCD: some of it may be missing here.".to_owned())
@@ -189,6 +204,7 @@ mod tests {
             negative_prompt: "hum".into(),
             seed: u64::MAX,
             seed_locked: true,
+            pack: Some(ChosenPack { hash: "0f".repeat(32), name: "Big".into(), folder: Some("/x".into()) }),
         };
         let text = serde_json::to_string(&project.to_value()).unwrap();
         let (again, problem) = Project::from_value(&serde_json::from_str(&text).unwrap());
@@ -196,11 +212,21 @@ mod tests {
     }
 
     #[test]
+    fn projects_of_the_first_format_have_the_default_model() {
+        let (project, problem) = Project::from_value(
+            &json!({"format": 1, "prompt": "a kick", "negative_prompt": "", "seed": 5, "seed_locked": true}),
+        );
+        let expected = Project { prompt: "a kick".into(), seed: 5, seed_locked: true, ..Project::default() };
+        assert_eq!((project, problem), (expected, None));
+    }
+
+    #[test]
     fn damage_in_one_entry_keeps_the_others() {
-        let (project, problem) =
-            Project::from_value(&json!({"prompt": "a kick", "seed": -1, "seed_locked": "yes"}));
+        let (project, problem) = Project::from_value(
+            &json!({"prompt": "a kick", "seed": -1, "seed_locked": "yes", "pack": "big"}),
+        );
         assert_eq!(project, Project { prompt: "a kick".into(), ..Project::default() });
-        assert!(problem.unwrap().contains("seed, seed locked"));
+        assert!(problem.unwrap().contains("seed, seed locked, pack"));
         for value in [json!(3), json!("text"), json!([1, 2]), json!(false)] {
             let (project, problem) = Project::from_value(&value);
             assert_eq!(project, Project::default());

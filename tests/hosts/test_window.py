@@ -1,6 +1,7 @@
 """The plugin's window in a VST3 host, used with mouse and keyboard on a display of its own."""
 
 import pathlib
+import shutil
 import subprocess
 import sys
 import time
@@ -13,6 +14,9 @@ HERE = pathlib.Path(__file__).parent
 PROMPT = "a small metal bell rings"
 # Where the prompt's text box is, as fractions of the window.
 PROMPT_BOX = (0.3, 0.12)
+# Where the model's selector is, and the second model in the list that it opens.
+MODEL_SELECTOR = (0.87, 0.038)
+SECOND_MODEL = (0.8, 0.185)
 # Long enough for a slow machine that also compiles.
 PATIENCE_SECONDS = 120
 # Pixels that must differ for a picture to be another one: more than a blinking text cursor has.
@@ -135,6 +139,33 @@ def test_a_typed_prompt_becomes_a_playable_clip(display, vst3, artifacts, tmp_pa
     assert juce_state.field(state, "project")["prompt"] == PROMPT
     assert juce_state.field(state, "clip"), "no clip in the project"
     assert peak > 0.05, "the clip is silent"
+
+
+def test_another_model_is_chosen_and_remembered(display, vst3, artifacts, tmp_path):
+    packs = tmp_path / "packs"
+    shutil.copytree(HERE.parents[1] / "assets/pack", packs / "doors")
+    manifest = packs / "doors/pack.json"
+    manifest.write_text(manifest.read_text().replace("SoundLoCD default", "Hall of Doors"))
+    (packs / "old").mkdir()
+    (packs / "old/pack.json").write_text("{}")
+    display.environment |= {"SOUNDLOCD_PACKS": str(packs), "XDG_DATA_HOME": str(tmp_path)}
+
+    editor = Editor(display, vst3, tmp_path / "state")
+    closed = editor.window.pixels()
+    editor.window.click(*MODEL_SELECTOR)
+    assert editor.changes(closed, 5), "no list opened"
+    display.screenshot(artifacts / "window-models.png")
+    editor.window.click(*SECOND_MODEL)
+    display.screenshot(artifacts / "window-model-chosen.png")
+
+    editor.type_prompt()
+    editor.press_return()
+    editor.wait_until_still()
+    state, peak = editor.close()
+    project = juce_state.field(state, "project")
+    assert project["pack"]["name"] == "Hall of Doors"
+    assert project["pack"]["folder"] == str(packs / "doors")
+    assert peak > 0.05, "the chosen model made no sound"
 
 
 def test_the_space_bar_is_left_to_the_host(display, vst3, tmp_path):

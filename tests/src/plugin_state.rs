@@ -74,6 +74,15 @@ pub fn set_field(object: &mut Value, name: &str, value: &Value) {
     object["fields"][name] = Value::String(value.to_string());
 }
 
+/// `clap_state` of a project that makes its sounds with the model pack of this name and hash.
+pub fn with_pack(clap_state: &[u8], name: &str, hash: &str) -> Vec<u8> {
+    let mut object = object(clap_state);
+    let mut project: Value = serde_json::from_str(object["fields"]["project"].as_str().unwrap()).unwrap();
+    project["pack"] = json!({"name": name, "hash": hash, "folder": "/nowhere/packs"});
+    set_field(&mut object, "project", &project);
+    from_json(&object)
+}
+
 /// `clap_state` with a parameter set, by its id in the plugin's source and in its unit.
 pub fn with_parameter(clap_state: &[u8], id: &str, value: &Value) -> Vec<u8> {
     let mut object = object(clap_state);

@@ -6,7 +6,7 @@
 //! generated, so that a second run continues or repeats the first one.
 
 mod classifier;
-mod metrics;
+pub mod metrics;
 mod picture;
 mod report;
 mod sheet;

@@ -3,17 +3,18 @@
 mod output;
 
 use crate::device::DeviceChoice;
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use soundlocd_engine::clip::wav;
 use soundlocd_engine::generator::PackGenerator;
 use soundlocd_engine::pack::Pack;
+use soundlocd_engine::pack::library::{Library, VARIABLE, user_folder};
 use soundlocd_engine::service::{
     GenerateError, Generator, Request, SamplerKind, Timings, disable_candle_pool,
 };
 use std::ops::{ControlFlow, RangeInclusive};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Sample rates that a file may have, in Hz.
@@ -54,8 +55,9 @@ pub struct Args {
     /// Sample rate of the files in Hz, 22050 to 192000.
     #[arg(long, value_name = "HZ", default_value_t = 48_000)]
     sample_rate: u32,
-    /// Folder of a model pack; without it, the default pack inside the program.
-    #[arg(long, value_name = "FOLDER")]
+    /// Folder of a model pack, or the name of one in the packs folder or in SOUNDLOCD_PACKS; without it, the
+    /// default pack inside the program.
+    #[arg(long, value_name = "FOLDER|NAME")]
     pack: Option<PathBuf>,
     /// Where the model runs.
     #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
@@ -84,7 +86,7 @@ impl From<Sampler> for SamplerKind {
 pub fn run(args: Args) -> Result<()> {
     disable_candle_pool();
     let pack = match &args.pack {
-        Some(folder) => Pack::open(folder)?,
+        Some(which) => open(which)?,
         None => Pack::embedded()?,
     };
     let request = request(&args, &pack)?;
@@ -127,6 +129,42 @@ pub fn run(args: Args) -> Result<()> {
     match failure {
         Some(error) if made == 0 => Err(error.into()),
         _ => Ok(()),
+    }
+}
+
+/// The pack in the folder `which`, or the one of that name among those that are installed.
+fn open(which: &Path) -> Result<Pack> {
+    // Anything with a separator in it is a path, even where there is nothing.
+    let is_name = which.components().count() == 1 && !which.is_absolute();
+    let Some(name) = which.to_str().filter(|_| is_name && !which.exists()) else {
+        return Ok(Pack::open(which)?);
+    };
+    let library = Library::scan();
+    let found: Vec<_> = library.with_name(name).collect();
+    match found.as_slice() {
+        [(_, pack)] => Ok(pack.reference.open()?),
+        [] => {
+            let installed: Vec<&str> = library
+                .packs()
+                .iter()
+                .filter(|listed| listed.pack.is_ok())
+                .map(|listed| listed.name.as_str())
+                .collect();
+            bail!(
+                "{name:?} is neither a folder nor the name of an installed model pack (those are: {}). Packs are \
+                 looked for in {} and where {VARIABLE} says.",
+                installed.join(", "),
+                user_folder().map_or("no folder".into(), |folder| folder.display().to_string())
+            )
+        }
+        several => {
+            let folders: Vec<String> = several
+                .iter()
+                .filter_map(|(listed, _)| listed.folder.as_ref())
+                .map(|folder| folder.display().to_string())
+                .collect();
+            bail!("Several packs are called {name:?}; give the folder of one: {}", folders.join(", "))
+        }
     }
 }
 

@@ -12,7 +12,9 @@ mod generate;
 mod install;
 mod licences;
 mod pack;
+mod parity;
 mod test;
+mod text_encoder;
 mod train;
 mod workspace;
 
@@ -40,6 +42,8 @@ enum Command {
     Train(train::Args),
     /// Measure a pack on the valid split of a data set.
     Eval(eval::Args),
+    /// Compare every stage of the model with the reference's numbers.
+    Parity(parity::Args),
     /// Time every stage from prompt to clip.
     Bench(bench::Args),
     /// Build the plugin as CLAP and VST3 bundles.
@@ -79,6 +83,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Data(args) => data::run(args),
         Command::Train(args) => train::run(args),
         Command::Eval(args) => eval::run(args),
+        Command::Parity(args) => parity::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Bundle(args) => bundle::run(args),
         Command::Install(args) => install::run(args),

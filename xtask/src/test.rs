@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::{bundle, licences, workspace};
+use crate::{bundle, licences, parity, workspace};
 use tally::Tally;
 
 /// Arguments of `cargo xtask test`.
@@ -44,6 +44,11 @@ pub fn run(args: Args) -> Result<()> {
     run.step("licences", licences_allowed);
     // The development profile: debug assertions on, and an allocation on the audio thread aborts.
     run.step("tests", || tally::of(workspace::cargo()?.args(["test", "--workspace", "--no-fail-fast"])));
+    run.step("parity with the reference", || {
+        let minilm = if args.fast { None } else { Some(hosts::published_minilm()?) };
+        let (passed, failed) = parity::check(&workspace::root()?.join("tests/fixtures"), minilm)?;
+        Ok(Tally { passed, failed, ..Tally::default() })
+    });
     if !args.fast {
         run.step("bundle", || {
             bundle::build(&bundle::Args { debug: false, standalone: false })?;

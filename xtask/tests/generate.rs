@@ -269,6 +269,32 @@ fn a_pack_may_be_a_folder() {
 }
 
 #[test]
+fn a_pack_may_be_named() {
+    let scratch = Scratch::new("pack-name");
+    let folder = copy_pack(&scratch);
+    let path = folder.join("pack.json");
+    let manifest = fs::read_to_string(&path).unwrap();
+    fs::write(&path, manifest.replace("SoundLoCD default", "Hall of Doors")).unwrap();
+    let run = |name: &str, out: &Path| {
+        Command::new(env!("CARGO_BIN_EXE_xtask"))
+            .args(["generate", "rain", "--seed=3", "--pack", name, "--out"])
+            .arg(out)
+            .args(QUICK)
+            .env("SOUNDLOCD_PACKS", &scratch.0)
+            .output()
+            .unwrap()
+    };
+    let out = scratch.path("a.wav");
+    let output = run("hall of doors", &out);
+    assert_sound(&output, &out);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("loaded Hall of Doors"));
+    let out = scratch.path("b.wav");
+    let output = run("hall of windows", &out);
+    assert_refused(&output, &out, "neither a folder nor the name");
+    assert!(messages(&output).contains("Hall of Doors"), "{}", messages(&output));
+}
+
+#[test]
 fn broken_packs_are_refused_and_name_the_file() {
     type Damage = fn(&Path);
     let damages: &[(&str, &str, Damage)] = &[

@@ -451,6 +451,9 @@ fn double(x: &Tensor, conv: &Conv2d) -> Result<Tensor> {
     conv.forward(&x.upsample_nearest2d(2 * height, 2 * width)?)
 }
 
+#[path = "vqgan_parity.rs"]
+pub(crate) mod parity;
+
 #[cfg(test)]
 #[path = "vqgan_tests.rs"]
 mod tests;

@@ -1,6 +1,8 @@
 //! The forward process: noising clean tokens.
 
-use super::{DiffusionError, Noise, Schedule};
+use super::posterior::ALMOST_ZERO;
+use super::sampler::race;
+use super::{DiffusionError, Noise, Rates, Schedule};
 
 /// Draws `x_t ~ q(x_t | x_0)`: clean tokens `x0` noised up to and including timestep `t`.
 ///
@@ -35,6 +37,39 @@ pub fn q_sample(
             }
         })
         .collect())
+}
+
+/// `log q(x_t | x)` over all classes, flat `[tokens, classes]`, for noise of `rates` added to the tokens `ids` (which
+/// may be `[MASK]`): `q_pred` and `q_pred_one` of SPEC 5.2. Impossible tokens count as 1e-30 likely, as in the reference.
+#[must_use]
+pub fn log_transition(ids: &[u32], rates: Rates, schedule: &Schedule) -> Vec<f64> {
+    let mask = schedule.codebook();
+    let mut log = Vec::with_capacity(ids.len() * schedule.classes());
+    for &id in ids {
+        log.extend((0..schedule.classes()).map(|class| {
+            let before = if class == id as usize { 1.0 } else { ALMOST_ZERO };
+            if class == mask {
+                (before * (1.0 - rates.mask) + rates.mask).ln()
+            } else {
+                (before * rates.keep + rates.replace).ln()
+            }
+        }));
+    }
+    log
+}
+
+/// Draws a noised `token` (of the codebook) with one uniform draw a class, `u` `[classes]`, as the reference does:
+/// the class of the largest log-probability plus Gumbel noise. Overwrites `u`.
+#[must_use]
+pub fn noised_by_gumbel(token: u32, rates: Rates, u: &mut [f32]) -> u32 {
+    let mut p = vec![rates.replace as f32; u.len()];
+    if let Some(mask) = p.last_mut() {
+        *mask = rates.mask as f32;
+    }
+    if let Some(kept) = p.get_mut(token as usize) {
+        *kept = (rates.keep + rates.replace) as f32;
+    }
+    race(&p, u) as u32
 }
 
 #[cfg(test)]

@@ -13,25 +13,23 @@ pub mod grid;
 mod loss;
 mod noise;
 mod posterior;
-mod sampler;
+pub(crate) mod sampler;
 mod schedule;
 #[cfg(test)]
 mod testing;
 mod time_sampler;
 pub mod transformer;
-#[cfg(test)]
-mod transformer_tests;
 mod truncate;
 mod vector;
 
 pub use contrast::shuffle_chunks;
 pub use error::DiffusionError;
-pub use forward::q_sample;
+pub use forward::{log_transition, noised_by_gumbel, q_sample};
 pub use loss::{DiffusionLoss, LossBatch, loss};
 pub use noise::Noise;
 pub use posterior::{PosteriorKind, predict_start, q_posterior};
 pub use sampler::{Canvas, Method, Sampler, SamplerConfig, StepInfo};
-pub use schedule::{Rates, Schedule, ScheduleConfig};
+pub use schedule::{Rates, ReplacedBy, Schedule, ScheduleConfig};
 pub use time_sampler::TimeSampler;
 pub use truncate::{Truncation, truncate};
 

@@ -79,8 +79,7 @@ impl Terms {
         let before = schedule.cumulative(earlier.unwrap_or(schedule.steps()));
         let keep = total.keep / before.keep;
         let mask = 1.0 - (1.0 - total.mask) / (1.0 - before.mask);
-        let replace = (1.0 - keep - mask) / schedule.classes() as f64;
-        Self { one: Rates { keep, replace, mask }, total, before, kind }
+        Self { one: schedule.rates(keep, mask), total, before, kind }
     }
 
     /// Whether the earlier timestep is the clean one.

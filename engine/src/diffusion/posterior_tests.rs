@@ -2,25 +2,7 @@
 
 use super::*;
 use crate::diffusion::ScheduleConfig;
-use crate::diffusion::testing::{Fixture, close, flat};
-
-#[test]
-fn agrees_with_the_reference() {
-    let fixture = Fixture::load("diffusion_ops");
-    let schedule = Schedule::new(16, &ScheduleConfig::default()).unwrap();
-    let log_x0 = fixture.class_last("log_x0");
-    let check = |name: &str, log_x0: &Tensor, xt: &[u32], t: usize| {
-        let got = q_posterior(log_x0, xt, &[t; 3], &schedule, PosteriorKind::Diffsound).unwrap();
-        close(name, &flat(&got), &flat(&fixture.class_last(name)), 1e-4);
-    };
-    for t in [0, 1, 50, 98, 99] {
-        let xt = fixture.ids(&format!("t{t}.xt_ids"));
-        let predicted = fixture.class_last(&format!("t{t}.predict_start"));
-        check(&format!("t{t}.q_posterior_true"), &log_x0, &xt, t);
-        check(&format!("t{t}.q_posterior_model"), &predicted, &xt, t);
-        check(&format!("t{t}.q_posterior_true_idsxt"), &log_x0, &fixture.ids("ids"), t);
-    }
-}
+use crate::diffusion::testing::{close, flat};
 
 #[test]
 fn a_jump_of_one_timestep_is_the_step() {
@@ -93,10 +75,6 @@ fn predicted_start_is_a_floored_log_softmax() {
     let logits = Tensor::from_vec(vec![0.0_f32, 200.0, 0.0], (1, 1, 3), &Device::Cpu).unwrap();
     let got = flat(&predict_start(&logits).unwrap());
     close("log p", &got, &[-70.0, 0.0, -70.0, -70.0], 0.0);
-    let fixture = Fixture::load("diffusion_ops");
-    let want = fixture.class_last("t50.predict_start");
-    let got = predict_start(&want.narrow(2, 0, 16).unwrap().contiguous().unwrap()).unwrap();
-    close("predict_start", &flat(&got), &flat(&want), 1e-5);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use super::Denoiser;
 use crate::layers::kernel::Precision;
 use crate::layers::{Embedding, LayerNorm, Linear, adaptive_layer_norm, attention_with, silu};
+use crate::lora::{self, Adapter, LoraError, Target};
 use crate::text::additive_mask;
 use candle_core::{Device, Result, Tensor, bail};
 use candle_nn::VarBuilder;
@@ -201,19 +202,27 @@ impl Block {
         &self,
         x: &Tensor,
         t: &Tensor,
-        (k, v): &(Tensor, Tensor),
+        keys_values: &(Tensor, Tensor),
         mask: Option<&Tensor>,
     ) -> Result<Tensor> {
-        let h = self.ln1.forward(x, t)?;
+        let h = self.mix_tokens(&self.ln1.forward(x, t)?)?;
+        let x = self.self_attn.proj.forward_onto(&h, x)?;
+        let h = self.mix_prompt(&self.ln1_1.forward(&x, t)?, keys_values, mask)?;
+        let x = self.cross_attn.proj.forward_onto(&h, &x)?;
+        let h = self.fc1.forward_quick_gelu(&self.ln2.forward(&x)?)?;
+        self.fc2.forward_onto(&h, &x)
+    }
+
+    /// Self-attention before its output projection.
+    fn mix_tokens(&self, h: &Tensor) -> Result<Tensor> {
         let a = &self.self_attn;
-        let (q, keys, values) = (a.q.forward(&h)?, a.k.forward(&h)?, a.v.forward(&h)?);
-        let h = attention_with(self.precision, &q, &keys, &values, self.heads, None)?;
-        let x = a.proj.forward_onto(&h, x)?;
-        let h = self.ln1_1.forward(&x, t)?;
-        let c = &self.cross_attn;
-        let h = attention_with(self.precision, &c.q.forward(&h)?, k, v, self.heads, mask)?;
-        let x = c.proj.forward_onto(&h, &x)?;
-        self.fc2.forward_onto(&self.fc1.forward_quick_gelu(&self.ln2.forward(&x)?)?, &x)
+        let (q, k, v) = (a.q.forward(h)?, a.k.forward(h)?, a.v.forward(h)?);
+        attention_with(self.precision, &q, &k, &v, self.heads, None)
+    }
+
+    /// Cross-attention before its output projection.
+    fn mix_prompt(&self, h: &Tensor, (k, v): &(Tensor, Tensor), mask: Option<&Tensor>) -> Result<Tensor> {
+        attention_with(self.precision, &self.cross_attn.q.forward(h)?, k, v, self.heads, mask)
     }
 }
 
@@ -290,6 +299,65 @@ impl Transformer {
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The same transformer with an adapter at `strength` beside its weights, which are shared, not copied.
+    ///
+    /// # Errors
+    /// When the adapter was made for a transformer of other sizes.
+    pub fn adapted(mut self, adapter: &Adapter, strength: f64) -> std::result::Result<Self, LoraError> {
+        for (target, change) in adapter.changes(strength) {
+            let linear = self.matrix_mut(target)?;
+            *linear = linear.clone().with_change(change);
+        }
+        Ok(self)
+    }
+
+    /// The same transformer with an adapter at `strength` added into its weights.
+    ///
+    /// # Errors
+    /// When the adapter was made for a transformer of other sizes.
+    pub fn merged(mut self, adapter: &Adapter, strength: f64) -> std::result::Result<Self, LoraError> {
+        for (target, change) in adapter.changes(strength) {
+            let linear = self.matrix_mut(target)?;
+            *linear = linear.clone().merged_with(&change)?;
+        }
+        Ok(self)
+    }
+
+    /// The matrix that `target` names, with what adapters add to it.
+    #[must_use]
+    pub fn matrix(&self, target: Target) -> Option<&Linear> {
+        let block = self.blocks.get(target.block)?;
+        let attention = match target.attention {
+            lora::Attention::SelfAttention => &block.self_attn,
+            lora::Attention::CrossAttention => &block.cross_attn,
+        };
+        Some(match target.projection {
+            lora::Projection::Q => &attention.q,
+            lora::Projection::K => &attention.k,
+            lora::Projection::V => &attention.v,
+            lora::Projection::Proj => &attention.proj,
+        })
+    }
+
+    /// The same, to be replaced.
+    fn matrix_mut(&mut self, target: Target) -> std::result::Result<&mut Linear, LoraError> {
+        let layers = self.config.layers;
+        let block = self
+            .blocks
+            .get_mut(target.block)
+            .ok_or_else(|| LoraError::NoSuchBlock { target: target.to_string(), layers })?;
+        let attention = match target.attention {
+            lora::Attention::SelfAttention => &mut block.self_attn,
+            lora::Attention::CrossAttention => &mut block.cross_attn,
+        };
+        Ok(match target.projection {
+            lora::Projection::Q => &mut attention.q,
+            lora::Projection::K => &mut attention.k,
+            lora::Projection::V => &mut attention.v,
+            lora::Projection::Proj => &mut attention.proj,
+        })
     }
 
     /// Keys and values of every block for prompt features `[batch, n, cond_width]`; `mask` `[batch, n]` is 1
@@ -386,3 +454,6 @@ impl Denoiser for Bound<'_> {
         self.transformer.forward(ids, t, self.condition)
     }
 }
+
+#[path = "transformer_parity.rs"]
+pub(crate) mod parity;

@@ -134,6 +134,8 @@ fn norms() {
     let group = GroupNorm::new(2, 4, 1e-6, vs.pp("group")).unwrap();
     let named = map.data().lock().unwrap().clone();
     check(&[&x, &named["layer.weight"], &named["layer.bias"]], || norm.forward(&x));
+    let rms = RmsNorm::new(19, 1e-6, vs.pp("rms")).unwrap();
+    check(&[&x, &map.data().lock().unwrap()["rms.weight"].clone()], || rms.forward(&x));
     let picture = var(&[2, 4, 3, 3], 9);
     check(&[&picture, &named["group.weight"], &named["group.bias"]], || group.forward(&picture));
 }

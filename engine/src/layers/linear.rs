@@ -2,6 +2,7 @@
 
 use super::kernel::{self, Addend, Finish, Frozen, Matrix, Precision};
 use super::{gelu_tanh, op, quick_gelu};
+use crate::lora::LowRank;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Device, Layout, Result, Shape, Tensor, bail};
 use candle_nn::VarBuilder;
 use std::sync::Arc;
@@ -12,6 +13,8 @@ pub struct Linear {
     weight: Weight,
     bias: Option<Tensor>,
     precision: Precision,
+    /// What adapters add to the output.
+    changes: Vec<LowRank>,
 }
 
 #[derive(Debug, Clone)]
@@ -45,7 +48,7 @@ impl Linear {
     /// From tensors: `weight` `[in, out]`, `bias` `[out]`.
     #[must_use]
     pub fn from_tensors(weight: Tensor, bias: Option<Tensor>) -> Self {
-        Self { weight: Weight::Tensor(weight), bias, precision: Precision::F32 }
+        Self { weight: Weight::Tensor(weight), bias, precision: Precision::F32, changes: Vec::new() }
     }
 
     /// The same map, computed with `precision`.
@@ -70,12 +73,34 @@ impl Linear {
         self
     }
 
+    /// Adds what an adapter changes, beside the weight.
+    #[must_use]
+    pub fn with_change(mut self, change: LowRank) -> Self {
+        self.changes.push(change);
+        self
+    }
+
+    /// A map whose weight holds the change itself; it costs nothing more to apply.
+    ///
+    /// # Errors
+    /// When the shapes disagree.
+    pub fn merged_with(self, change: &LowRank) -> Result<Self> {
+        let weight = (self.weight()? + change.delta()?)?;
+        let (frozen, precision) = (matches!(self.weight, Weight::Frozen(_)), self.precision);
+        let merged = Self { weight: Weight::Tensor(weight), ..self };
+        Ok(if frozen { merged.with_precision(precision) } else { merged })
+    }
+
     /// `[..., in]` to `[..., out]`.
     ///
     /// # Errors
     /// When the last dimension of `x` is not `in`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.run(x, Finish::Nothing)
+        let mut y = self.run(x, Finish::Nothing)?;
+        for change in &self.changes {
+            y = (y + change.forward(x)?)?;
+        }
+        Ok(y)
     }
 
     /// [`quick_gelu`] of [`Linear::forward`].
@@ -111,9 +136,9 @@ impl Linear {
         }
     }
 
-    /// Whether a product with `x` needs no gradient of anything.
+    /// Whether a product with `x` is all there is, and needs no gradient.
     fn is_frozen_for(&self, x: &Tensor) -> bool {
-        matches!(self.weight, Weight::Frozen(_)) && !x.track_op()
+        matches!(self.weight, Weight::Frozen(_)) && self.changes.is_empty() && !x.track_op()
     }
 
     /// `x` as `[rows, in]`.

@@ -28,6 +28,6 @@ pub use convolution::{Activation, Conv1d, Conv2d, ConvGeometry, ConvTranspose1d}
 pub use depthwise::Depthwise;
 pub use embedding::Embedding;
 pub use linear::Linear;
-pub use norm::{GroupNorm, LayerNorm, adaptive_layer_norm, layer_norm};
+pub use norm::{GroupNorm, LayerNorm, RmsNorm, adaptive_layer_norm, layer_norm};
 pub use reflect::reflect;
 pub use softmax::{log_softmax, softmax};

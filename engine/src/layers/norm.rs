@@ -81,6 +81,32 @@ impl LayerNorm {
     }
 }
 
+/// RMSNorm (Zhang & Sennrich 2019) over the last dimension, `x / sqrt(mean(x^2) + eps) * weight`: T5's.
+#[derive(Debug, Clone)]
+pub struct RmsNorm {
+    weight: Tensor,
+    eps: f64,
+}
+
+impl RmsNorm {
+    /// Loads (or creates, under a `VarMap`: 1) `weight` `[width]`.
+    ///
+    /// # Errors
+    /// When the tensor is missing or of another shape.
+    pub fn new(width: usize, eps: f64, vs: VarBuilder) -> Result<Self> {
+        Ok(Self { weight: vs.get_with_hints(width, "weight", candle_nn::init::ONE)?, eps })
+    }
+
+    /// `[..., width]` to the same shape.
+    ///
+    /// # Errors
+    /// When the last dimension is not `width`.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let rms = (x.sqr()?.mean_keepdim(D::Minus1)? + self.eps)?.sqrt()?;
+        x.broadcast_div(&rms)?.broadcast_mul(&self.weight)
+    }
+}
+
 /// GroupNorm over `[batch, channels, ...]` with learned `weight` and `bias` `[channels]`.
 #[derive(Debug, Clone)]
 pub struct GroupNorm {

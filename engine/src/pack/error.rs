@@ -15,6 +15,12 @@ pub enum PackError {
         /// The folder.
         folder: PathBuf,
     },
+    /// Another pack is in the folder than the one that was looked for.
+    #[error("the model pack in {folder} has changed since it was found: rescan the packs and choose again")]
+    Changed {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// A file of the pack is not there.
     #[error("the model pack is incomplete: {file} is missing from {folder}")]
     Missing {

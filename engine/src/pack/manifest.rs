@@ -232,9 +232,7 @@ impl Manifest {
 
     /// Checks each part's sizes, and that the parts fit together.
     fn check_architecture(&self) -> Result<(), String> {
-        match &self.text {
-            text::Config::Minilm(config) => config.validate()?,
-        }
+        self.text.validate()?;
         self.transformer.validate()?;
         self.codec.validate()?;
         self.vocoder.validate()?;

@@ -5,19 +5,23 @@
 //! checked before anything is allocated, then the hash, then every tensor's type, shape and values.
 
 mod error;
+pub mod library;
 mod manifest;
+mod reference;
 mod source;
 
 pub use crate::codec::{Codec, CodecConfig};
 pub use crate::vocoder::{Vocoder, VocoderConfig};
 pub use error::PackError;
+pub use library::Library;
 pub use manifest::{FORMAT, FileEntry, Files, Manifest, Part, Sampling};
+pub use reference::PackRef;
 pub use source::sha256_hex;
 
 use crate::diffusion::transformer::Transformer;
 use crate::layers::kernel::Precision;
 use crate::text::TextEncoder;
-use crate::weights::Weights;
+use crate::weights::{self, Weights};
 use candle_core::Device;
 use candle_nn::VarBuilder;
 use source::Source;
@@ -89,6 +93,38 @@ impl Pack {
     /// When the file is missing, or of another size or hash than the manifest says.
     pub fn tokenizer(&self) -> Result<Cow<'static, [u8]>, PackError> {
         self.source.read(&self.manifest.files.tokenizer)
+    }
+
+    /// Checks that every file is there in the size that the manifest says. Reads none of them: quick enough
+    /// for a list, no promise that the pack loads.
+    ///
+    /// # Errors
+    /// The first file found wrong.
+    pub fn check_sizes(&self) -> Result<(), PackError> {
+        for part in Part::ALL {
+            let file = self.manifest.files.weights(part);
+            if file.bytes == 0 {
+                return Err(PackError::Untrained { file: file.name.clone(), part });
+            }
+        }
+        self.manifest.files.iter().try_for_each(|file| self.source.check_size(file))
+    }
+
+    /// Bytes of all its files but the manifest.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.manifest.files.iter().map(|file| file.bytes).fold(0, u64::saturating_add)
+    }
+
+    /// Numbers in all weights, as the headers of the weights files say; `None` if one cannot be read.
+    #[must_use]
+    pub fn parameters(&self) -> Option<u64> {
+        let of_part = |part| {
+            let file = self.manifest.files.weights(part);
+            let length = weights::header_length(&self.source.beginning(file, 8).ok()?)?;
+            weights::parameters_in(&self.source.beginning(file, length).ok()?)
+        };
+        Part::ALL.into_iter().map(of_part).try_fold(0u64, |sum, count| sum.checked_add(count?))
     }
 
     /// The weights of `part`.

@@ -61,6 +61,31 @@ impl Source {
         }
     }
 
+    /// Checks that `file` is there in the size that the manifest says, without reading it.
+    pub(super) fn check_size(&self, file: &FileEntry) -> Result<(), PackError> {
+        match self {
+            Self::Embedded => embedded_file(file).map(drop),
+            Self::Folder(folder) => check_size(folder, file),
+        }
+    }
+
+    /// The first bytes of `file`, up to `most` of them.
+    pub(super) fn beginning(&self, file: &FileEntry, most: u64) -> Result<Cow<'static, [u8]>, PackError> {
+        let length = file.bytes.min(most);
+        match self {
+            Self::Embedded => {
+                let bytes = embedded(&file.name)?;
+                Ok(Cow::Borrowed(bytes.get(..length as usize).unwrap_or(bytes)))
+            }
+            Self::Folder(folder) => {
+                check_size(folder, file)?;
+                let opened = File::open(folder.join(&file.name));
+                let bytes = opened.and_then(|mut opened| read_all(&mut opened, length));
+                bytes.map(Cow::Owned).map_err(|source| PackError::Io { file: file.name.clone(), source })
+            }
+        }
+    }
+
     /// The whole of `file`, checked against its size and, if it comes from a folder, its hash.
     pub(super) fn read(&self, file: &FileEntry) -> Result<Cow<'static, [u8]>, PackError> {
         match self {
@@ -117,26 +142,11 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Opens a regular file of the size that the manifest says; never reads more, should it grow meanwhile.
     fn open(folder: &Path, entry: &'a FileEntry) -> Result<Self, PackError> {
-        // Plain names only: the manifest has been checked for that.
-        let path = folder.join(&entry.name);
-        let failed = |source| PackError::Io { file: entry.name.clone(), source };
-        let check = |metadata: std::fs::Metadata| {
-            let (expected, found) = (entry.bytes, metadata.len());
-            if !metadata.is_file() {
-                return Err(failed(std::io::Error::new(ErrorKind::InvalidInput, "it is not a regular file")));
-            }
-            if expected != found {
-                return Err(PackError::Size { file: entry.name.clone(), expected, found });
-            }
-            Ok(())
-        };
         // Before it is opened, which could wait for ever at a pipe, and after, when it cannot be replaced any more.
-        check(path.metadata().map_err(|error| match is_absent(&error) {
-            true => PackError::Missing { file: entry.name.clone(), folder: folder.into() },
-            false => failed(error),
-        })?)?;
-        let file = File::open(&path).map_err(failed)?;
-        check(file.metadata().map_err(failed)?)?;
+        check_size(folder, entry)?;
+        let failed = |source| PackError::Io { file: entry.name.clone(), source };
+        let file = File::open(folder.join(&entry.name)).map_err(failed)?;
+        check_metadata(entry, &file.metadata().map_err(failed)?)?;
         Ok(Self { entry, file: file.take(entry.bytes), hash: Sha256::new() })
     }
 
@@ -154,6 +164,30 @@ impl Read for Reader<'_> {
         self.hash.update(buffer.get(..count).unwrap_or_default());
         Ok(count)
     }
+}
+
+/// Checks that a folder has a regular file of the size that the manifest says.
+fn check_size(folder: &Path, entry: &FileEntry) -> Result<(), PackError> {
+    // Plain names only: the manifest has been checked for that.
+    let metadata = folder.join(&entry.name).metadata().map_err(|source| {
+        let file = entry.name.clone();
+        if is_absent(&source) {
+            PackError::Missing { file, folder: folder.into() }
+        } else {
+            PackError::Io { file, source }
+        }
+    })?;
+    check_metadata(entry, &metadata)
+}
+
+fn check_metadata(entry: &FileEntry, metadata: &std::fs::Metadata) -> Result<(), PackError> {
+    let file = entry.name.clone();
+    if !metadata.is_file() {
+        let source = std::io::Error::new(ErrorKind::InvalidInput, "it is not a regular file");
+        return Err(PackError::Io { file, source });
+    }
+    let (expected, found) = (entry.bytes, metadata.len());
+    if expected == found { Ok(()) } else { Err(PackError::Size { file, expected, found }) }
 }
 
 /// A file of the program itself.

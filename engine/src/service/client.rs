@@ -10,6 +10,7 @@ use super::{
     queue::{ClientId, Job},
     request::{Request, RequestError},
 };
+use crate::pack::PackRef;
 
 /// Sends requests to the engine and receives [`Event`]s about them.
 ///
@@ -30,20 +31,29 @@ impl Client {
         Self { engine, id, inbox }
     }
 
-    /// Puts a request in the queue, normalised as by [`Request::validate`]. The model is loaded
-    /// when the first one's turn comes.
+    /// Puts a request to the default pack in the queue: see [`Self::submit_to`].
+    ///
+    /// # Errors
+    /// As [`Self::submit_to`].
+    pub fn submit(&self, request: Request) -> Result<JobId, RequestError> {
+        self.submit_to(PackRef::Embedded, request)
+    }
+
+    /// Puts a request to `pack` in the queue, normalised as by [`Request::validate`]. The model is
+    /// loaded when the request's turn comes, unless it still is from an earlier one. A pack that
+    /// cannot be loaded is told as [`Event::Failed`].
     ///
     /// # Errors
     /// What [`Request::validate`] found; [`RequestError::TooManyWaiting`];
     /// [`RequestError::EngineStopped`] if the engine's thread cannot be started.
-    pub fn submit(&self, request: Request) -> Result<JobId, RequestError> {
+    pub fn submit_to(&self, pack: PackRef, request: Request) -> Result<JobId, RequestError> {
         let request = request.validate()?;
         if !self.inbox.open_job() {
             return Err(RequestError::TooManyWaiting { most: MAX_OPEN_JOBS });
         }
         let id = JobId::next();
         self.engine
-            .submit(self.id, Job::new(id, request))
+            .submit(self.id, Job::new(id, request, pack))
             .inspect_err(|_| self.inbox.forget_job())
             .map(|()| id)
     }
@@ -71,7 +81,7 @@ impl Client {
         self.inbox.recv_timeout(timeout)
     }
 
-    /// The model that is loaded, if one is by now.
+    /// The model that was used last, by whatever client, if it is loaded.
     #[must_use]
     pub fn pack(&self) -> Option<PackInfo> {
         self.engine.pack()

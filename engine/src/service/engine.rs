@@ -1,9 +1,7 @@
 //! The engine's thread: takes turns from the queue and runs the generator.
 
 use std::{
-    any::Any,
     ops::ControlFlow,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -16,10 +14,12 @@ use parking_lot::{Condvar, Mutex};
 
 use super::{
     Loader,
+    contain::contain,
     event::Event,
-    generator::{GenerateError, Generator, PackInfo, Progress, Timings},
+    generator::{GenerateError, PackInfo, Progress, Timings},
     host,
     inbox::Inbox,
+    models::{Loaded, Models},
     queue::{ClientId, Job, Queue, Turn},
     request::RequestError,
 };
@@ -39,6 +39,7 @@ struct Shared {
     stopping: AtomicBool,
     /// Held by the engine's thread while it loads, by nobody else.
     loader: Mutex<Loader>,
+    /// What the model is that was used last, while it is loaded.
     pack: Mutex<Option<PackInfo>>,
 }
 
@@ -122,13 +123,12 @@ fn run(shared: &Shared) {
     host::keep_loaded();
     host::disable_candle_pool();
     host::lower_thread_priority();
-    let mut worker =
-        Worker { shared, generator: None, pool: host::low_priority_pool(), tail: Duration::ZERO };
+    let mut worker = Worker { shared, models: Models::default(), pool: host::low_priority_pool() };
     while let Some(Turn { client, inbox, job }) = next_turn(shared) {
         let left = worker.serve(&inbox, job);
         shared.state.lock().queue.give_back(client, left);
     }
-    worker.unload();
+    worker.models.clear();
 }
 
 /// Waits for a turn; `None` at the end.
@@ -145,14 +145,12 @@ fn next_turn(shared: &Shared) -> Option<Turn> {
     }
 }
 
-/// The generator and what surrounds its calls.
+/// The loaded models and what surrounds calls of their generators.
 struct Worker<'a> {
     shared: &'a Shared,
-    generator: Option<Box<dyn Generator>>,
-    /// Where the model's parallel work runs; `None` if it could not be made, then rayon's own.
+    models: Models,
+    /// Where the models' parallel work runs; `None` if it could not be made, then rayon's own.
     pool: Option<rayon::ThreadPool>,
-    /// Time from the last denoising step to the clip, as it last was: for estimates.
-    tail: Duration,
 }
 
 impl Worker<'_> {
@@ -191,19 +189,20 @@ impl Worker<'_> {
         None
     }
 
-    /// One variation from the loaded generator.
+    /// One variation from the generator of the job's pack.
     fn make(&mut self, inbox: &Inbox, job: &Job) -> Result<(Clip, Timings), Failure> {
         let shared = self.shared;
         let stop = || job.cancelled.load(Ordering::Relaxed) || shared.stopping.load(Ordering::Relaxed);
-        self.load(inbox, job.id)?;
-        let Some(generator) = self.generator.as_mut() else {
-            return Err(Failure::Broken("The model is not loaded.".into()));
-        };
+        if stop() {
+            return Err(Failure::Cancelled);
+        }
+        let model = load(shared, &mut self.models, self.pool.as_ref(), inbox, job)?;
         if stop() {
             return Err(Failure::Cancelled);
         }
         let start = Instant::now();
-        let mut clock = StepClock::new(start, self.tail);
+        let mut clock = StepClock::new(start, model.tail);
+        let generator = &mut model.generator;
         let mut on_progress = |progress: Progress| {
             if stop() {
                 return ControlFlow::Break(());
@@ -223,7 +222,7 @@ impl Worker<'_> {
         match made {
             Ok(_) if stop() => Err(Failure::Cancelled),
             Ok(Ok((clip, timings))) => {
-                self.tail = clock.tail(Instant::now());
+                model.tail = clock.tail(Instant::now());
                 Ok((clip, Timings { total: start.elapsed(), ..timings }))
             }
             Ok(Err(GenerateError::Cancelled)) => Err(Failure::Cancelled),
@@ -231,43 +230,44 @@ impl Worker<'_> {
             Ok(Err(error)) => Err(Failure::Broken(error.to_string())),
             Err(panic) => {
                 // What a panic left behind cannot be trusted: load anew next time.
-                self.unload();
+                *shared.pack.lock() = None;
+                self.models.unload(&job.pack);
                 Err(Failure::Broken(format!("The sound engine failed ({panic}). Try again.")))
             }
         }
     }
+}
 
-    /// Loads the model if it is not loaded.
-    fn load(&mut self, inbox: &Inbox, job: JobId) -> Result<(), Failure> {
-        if self.generator.is_some() {
-            return Ok(());
-        }
-        inbox.push(Event::Loading { job });
-        let mut loader = self.shared.loader.lock();
+/// The model of the job's pack, loaded now if it is not.
+fn load<'a>(
+    shared: &Shared,
+    models: &'a mut Models,
+    pool: Option<&rayon::ThreadPool>,
+    inbox: &Inbox,
+    job: &Job,
+) -> Result<&'a mut Loaded, Failure> {
+    if !models.has(&job.pack) {
+        inbox.push(Event::Loading { job: job.id });
+        *shared.pack.lock() = None;
+        // Before loading: two large models need not fit into memory together.
+        models.make_room(&job.pack);
+        let mut loader = shared.loader.lock();
         // The loader itself may go to the pool's threads, the lock's guard may not.
         let loader = &mut *loader;
-        let loaded = contain(self.pool.as_ref(), || {
-            let generator = loader()?;
-            let pack = generator.describe();
-            Ok::<_, super::LoadError>((generator, pack))
+        let loaded = contain(pool, || {
+            let generator = loader(&job.pack)?;
+            let info = generator.describe();
+            Ok::<_, super::LoadError>((generator, info))
         });
-        let (generator, pack) = match loaded {
-            Ok(Ok(loaded)) => loaded,
+        match loaded {
+            Ok(Ok((generator, info))) => models.put(Loaded::new(job.pack.clone(), generator, info)),
             Ok(Err(error)) => return Err(Failure::Broken(format!("The model cannot be loaded: {error}"))),
             Err(panic) => return Err(Failure::Broken(format!("Loading the model failed ({panic})."))),
-        };
-        self.generator = Some(generator);
-        *self.shared.pack.lock() = Some(pack);
-        Ok(())
+        }
     }
-
-    /// Frees the model, surviving a panic of its destructor.
-    fn unload(&mut self) {
-        *self.shared.pack.lock() = None;
-        let generator = self.generator.take();
-        // Its message is of no use to anybody: what matters was told before.
-        let _ = contain(None, || drop(generator));
-    }
+    let model = models.get(&job.pack).ok_or_else(|| Failure::Broken("The model is not loaded.".into()))?;
+    *shared.pack.lock() = Some(model.info.clone());
+    Ok(model)
 }
 
 /// Why a variation was not made.
@@ -305,31 +305,6 @@ impl StepClock {
     fn tail(&self, now: Instant) -> Duration {
         now.duration_since(self.last)
     }
-}
-
-/// Runs `work` on the pool and turns a panic into its message.
-fn contain<T: Send>(pool: Option<&rayon::ThreadPool>, work: impl FnOnce() -> T + Send) -> Result<T, String> {
-    // Unwind safety: callers discard whatever `work` may have left in disorder.
-    let result = catch_unwind(AssertUnwindSafe(|| match pool {
-        Some(pool) => pool.install(work),
-        None => work(),
-    }));
-    result.map_err(|payload| {
-        let message = message_of(payload.as_ref());
-        // A payload may itself panic when dropped; leaking a few bytes is the lesser evil.
-        std::mem::forget(payload);
-        message
-    })
-}
-
-fn message_of(payload: &(dyn Any + Send)) -> String {
-    let text = payload
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| payload.downcast_ref::<&str>().copied())
-        .unwrap_or("no message");
-    // Only the beginning: assertions may print whole tensors.
-    text.chars().take(200).collect()
 }
 
 #[cfg(test)]

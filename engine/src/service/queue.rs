@@ -16,6 +16,7 @@ use super::{
     inbox::Inbox,
     request::Request,
 };
+use crate::pack::PackRef;
 
 /// Names a client within its service.
 pub(super) type ClientId = u64;
@@ -24,6 +25,8 @@ pub(super) type ClientId = u64;
 pub(super) struct Job {
     pub(super) id: JobId,
     pub(super) request: Request,
+    /// Whose model is to serve it.
+    pub(super) pack: PackRef,
     /// The variation to be made next, from 0.
     pub(super) variation: u32,
     /// Variations that became a clip.
@@ -35,9 +38,9 @@ pub(super) struct Job {
 }
 
 impl Job {
-    pub(super) fn new(id: JobId, request: Request) -> Self {
+    pub(super) fn new(id: JobId, request: Request, pack: PackRef) -> Self {
         let cancelled = Arc::new(AtomicBool::new(false));
-        Self { id, request, variation: 0, clips: 0, cancelled, announced: Some(usize::MAX) }
+        Self { id, request, pack, variation: 0, clips: 0, cancelled, announced: Some(usize::MAX) }
     }
 }
 
@@ -201,7 +204,7 @@ mod tests {
     use super::*;
 
     fn job(variations: u32) -> Job {
-        Job::new(JobId::next(), Request { variations, ..Request::new("rain", 0) })
+        Job::new(JobId::next(), Request { variations, ..Request::new("rain", 0) }, PackRef::Embedded)
     }
 
     /// Serves all there is, one variation a turn, and lists the clients in order.

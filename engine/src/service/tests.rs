@@ -29,17 +29,28 @@ struct Script {
     held: AtomicBool,
     loads: AtomicU32,
     alive: AtomicU32,
+    /// Most generators that were alive at once.
+    most_alive: AtomicU32,
     /// Steps done by all generators.
     steps: AtomicU32,
-    /// Prompts in the order of being generated.
+    /// Prompts in the order of being generated, and loads of models between them.
     order: Mutex<Vec<String>>,
 }
 
-struct Fake(Arc<Script>);
+impl Script {
+    fn prompts(&self) -> Vec<String> {
+        self.order.lock().iter().filter(|entry| !entry.starts_with("load ")).cloned().collect()
+    }
+}
+
+struct Fake {
+    script: Arc<Script>,
+    name: String,
+}
 
 impl Drop for Fake {
     fn drop(&mut self) {
-        self.0.alive.fetch_sub(1, Ordering::SeqCst);
+        self.script.alive.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -50,40 +61,57 @@ impl Generator for Fake {
         variation: u32,
         on_progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Clip, GenerateError> {
-        self.0.order.lock().push(request.prompt.clone());
+        self.script.order.lock().push(request.prompt.clone());
         let steps = request.settings.steps;
         for step in 1..=steps {
-            thread::sleep(*self.0.step.lock());
-            while self.0.held.load(Ordering::SeqCst) {
+            thread::sleep(*self.script.step.lock());
+            while self.script.held.load(Ordering::SeqCst) {
                 thread::sleep(Duration::from_millis(1));
             }
-            self.0.steps.fetch_add(1, Ordering::SeqCst);
+            self.script.steps.fetch_add(1, Ordering::SeqCst);
             let preview = Some(Arc::new(Preview { mel: vec![0.5; 80], frames: 1 }));
             if on_progress(Progress { step, steps, preview }).is_break() {
                 return Err(GenerateError::Cancelled);
             }
         }
+        let provenance = Provenance { pack_name: self.name.clone(), ..Provenance::default() };
         match request.prompt.split(' ').next().unwrap_or_default() {
             "panic" => panic!("the {} hit the fan", "token"),
             "fail" => Err(GenerateError::stage("reading the prompt", "no such word")),
             "silent" => Err(ClipError::Silent { peak_db: -90.0 }.into()),
             "silent-first" if variation == 0 => Err(ClipError::Silent { peak_db: -90.0 }.into()),
-            _ => Ok(Clip { audio: Arc::new([0.5; 10]), provenance: Provenance::default() }),
+            _ => Ok(Clip { audio: Arc::new([0.5; 10]), provenance }),
         }
     }
 
     fn describe(&self) -> PackInfo {
-        PackInfo { name: "fake".into(), ..PackInfo::default() }
+        PackInfo { name: self.name.clone(), ..PackInfo::default() }
     }
 }
 
 fn service(script: &Arc<Script>) -> Service {
     let script = Arc::clone(script);
-    Service::new(move || {
+    Service::new(move |pack| {
+        let name = match pack {
+            PackRef::Embedded => "fake",
+            PackRef::Folder { hash, .. } => hash,
+        };
+        match name {
+            "missing" => return Err("the pack is gone".into()),
+            "corrupt" => panic!("corrupt"),
+            _ => {}
+        }
         script.loads.fetch_add(1, Ordering::SeqCst);
-        script.alive.fetch_add(1, Ordering::SeqCst);
-        Ok(Box::new(Fake(Arc::clone(&script))))
+        let alive = 1 + script.alive.fetch_add(1, Ordering::SeqCst);
+        script.most_alive.fetch_max(alive, Ordering::SeqCst);
+        script.order.lock().push(format!("load {name}"));
+        Ok(Box::new(Fake { script: Arc::clone(&script), name: name.to_owned() }))
     })
+}
+
+/// The pack whose generator gives clips this name.
+fn pack(name: &str) -> PackRef {
+    PackRef::Folder { hash: name.into(), folder: "/nowhere".into() }
 }
 
 fn request(prompt: &str, variations: u32) -> Request {
@@ -227,12 +255,12 @@ fn a_loader_that_fails_or_panics_is_asked_again() {
     let script = Arc::<Script>::default();
     let service = {
         let attempts = Arc::clone(&attempts);
-        Service::new(move || match attempts.fetch_add(1, Ordering::SeqCst) {
+        Service::new(move |_| match attempts.fetch_add(1, Ordering::SeqCst) {
             0 => Err("the file \"codec.safetensors\" is missing".into()),
             1 => panic!("corrupt"),
             _ => {
                 script.alive.fetch_add(1, Ordering::SeqCst);
-                Ok(Box::new(Fake(Arc::clone(&script))) as Box<dyn Generator>)
+                Ok(Box::new(Fake { script: Arc::clone(&script), name: "fake".into() }) as Box<dyn Generator>)
             }
         })
     };
@@ -269,7 +297,7 @@ fn cancelling_stops_the_running_request_at_the_next_step() {
     let service = service(&script);
     let client = service.client();
     let job = client.submit(request("rain", 8)).unwrap();
-    wait_for(|| !script.order.lock().is_empty());
+    wait_for(|| !script.prompts().is_empty());
     client.cancel(job);
     script.held.store(false, Ordering::SeqCst);
     assert_eq!(names(&until_end(&client, job)).last(), Some(&"cancelled"));
@@ -287,14 +315,14 @@ fn cancelling_a_waiting_request_needs_no_step() {
     let service = service(&script);
     let client = service.client();
     let running = client.submit(request("rain", 1)).unwrap();
-    wait_for(|| !script.order.lock().is_empty());
+    wait_for(|| !script.prompts().is_empty());
     let waiting = client.submit(request("wind", 1)).unwrap();
     client.cancel(waiting);
     let events = until_end(&client, waiting);
     assert!(matches!(events.last(), Some(Event::Cancelled { .. })));
     script.held.store(false, Ordering::SeqCst);
     assert_eq!(names(&until_end(&client, running)).last(), Some(&"finished"));
-    assert_eq!(*script.order.lock(), ["rain"]);
+    assert_eq!(script.prompts(), ["rain"]);
 }
 
 #[test]
@@ -304,14 +332,14 @@ fn two_clients_are_served_in_turn_and_hear_only_of_their_own() {
     let service = service(&script);
     let [a, b] = [service.client(), service.client()];
     let job_a = a.submit(request("a", 3)).unwrap();
-    wait_for(|| !script.order.lock().is_empty());
+    wait_for(|| !script.prompts().is_empty());
     let job_b = b.submit(request("b", 2)).unwrap();
     script.held.store(false, Ordering::SeqCst);
     let events_b = until_end(&b, job_b);
     let events_a = until_end(&a, job_a);
     assert!(events_b.iter().all(|event| event.job() == job_b));
     assert!(events_a.iter().all(|event| event.job() == job_a));
-    assert_eq!(*script.order.lock(), ["a", "b", "a", "b", "a"]);
+    assert_eq!(script.prompts(), ["a", "b", "a", "b", "a"]);
 }
 
 #[test]
@@ -333,14 +361,14 @@ fn a_client_dropped_while_generating_neither_waits_nor_disturbs() {
     let leaving = service.client();
     leaving.submit(request("long", 8)).unwrap();
     leaving.submit(request("long", 8)).unwrap();
-    wait_for(|| !script.order.lock().is_empty());
+    wait_for(|| !script.prompts().is_empty());
     // The generator stands still: waiting for it here would never end.
     drop(leaving);
     let staying = service.client();
     let job = staying.submit(request("rain", 1)).unwrap();
     script.held.store(false, Ordering::SeqCst);
     assert_eq!(names(&until_end(&staying, job)).last(), Some(&"finished"));
-    assert_eq!(*script.order.lock(), ["long", "rain"]);
+    assert_eq!(script.prompts(), ["long", "rain"]);
 }
 
 #[test]
@@ -350,7 +378,7 @@ fn the_last_to_leave_stops_the_engine_and_frees_the_model() {
     let service = service(&script);
     let client = service.client();
     client.submit(request("rain", 8)).unwrap();
-    wait_for(|| !script.order.lock().is_empty());
+    wait_for(|| !script.prompts().is_empty());
     drop(service);
     assert_eq!(script.alive.load(Ordering::SeqCst), 1);
     drop(client);
@@ -382,7 +410,7 @@ fn submitting_without_receiving_is_bounded() {
     assert_eq!(refused, RequestError::TooManyWaiting { most: accepted.len() });
     // All are served nevertheless, each with a bounded number of events...
     let last = *accepted.last().unwrap();
-    wait_for(|| script.order.lock().len() == 8 * accepted.len());
+    wait_for(|| script.prompts().len() == 8 * accepted.len());
     let events = until_end(&client, last);
     assert!(events.len() <= accepted.len() * (1 + 8 * 2 + 1) + 1, "{} events", events.len());
     // ... and receiving them makes room.
@@ -420,4 +448,117 @@ fn the_shared_engine_lives_as_long_as_somebody_holds_it() {
     assert!(Arc::ptr_eq(&engine.upgrade().unwrap(), &Service::shared().engine));
     drop(client);
     assert!(engine.upgrade().is_none());
+}
+
+/// Names of the packs that made the clips.
+fn makers(events: &[Event]) -> Vec<String> {
+    let maker = |event: &Event| match event {
+        Event::Clip { clip, .. } => Some(clip.provenance.pack_name.clone()),
+        _ => None,
+    };
+    events.iter().filter_map(maker).collect()
+}
+
+#[test]
+fn each_request_is_served_by_its_own_pack() {
+    let script = Arc::<Script>::default();
+    let service = service(&script);
+    let client = service.client();
+    for (choice, name) in
+        [(PackRef::Embedded, "fake"), (pack("a"), "a"), (PackRef::Embedded, "fake"), (pack("a"), "a")]
+    {
+        let job = client.submit_to(choice, request("rain", 2)).unwrap();
+        assert_eq!(makers(&until_end(&client, job)), [name, name]);
+        assert_eq!(client.pack().unwrap().name, name);
+    }
+    // Both stay loaded.
+    assert_eq!(script.loads.load(Ordering::SeqCst), 2);
+    // The same pack in another place is the same pack.
+    let moved = PackRef::Folder { hash: "a".into(), folder: "/elsewhere".into() };
+    let job = client.submit_to(moved, request("rain", 1)).unwrap();
+    assert!(!names(&until_end(&client, job)).contains(&"loading"));
+}
+
+#[test]
+fn one_pack_besides_the_default_one_is_in_memory() {
+    let script = Arc::<Script>::default();
+    let service = service(&script);
+    let client = service.client();
+    for name in ["a", "b", "a"] {
+        let job = client.submit_to(pack(name), request("rain", 1)).unwrap();
+        let events = until_end(&client, job);
+        assert!(names(&events).contains(&"loading"));
+        assert_eq!(makers(&events), [name]);
+        let job = client.submit(request("rain", 1)).unwrap();
+        assert_eq!(makers(&until_end(&client, job)), ["fake"]);
+    }
+    let order: Vec<String> =
+        script.order.lock().iter().filter(|entry| entry.starts_with("load ")).cloned().collect();
+    assert_eq!(order, ["load a", "load fake", "load b", "load a"]);
+    // Not even while the next one is being loaded.
+    assert_eq!(script.most_alive.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn clients_with_different_packs_take_turns() {
+    let script = Arc::<Script>::default();
+    script.held.store(true, Ordering::SeqCst);
+    let service = service(&script);
+    let [a, b] = [service.client(), service.client()];
+    let job_a = a.submit_to(pack("a"), request("a", 2)).unwrap();
+    wait_for(|| !script.prompts().is_empty());
+    let job_b = b.submit_to(pack("b"), request("b", 2)).unwrap();
+    script.held.store(false, Ordering::SeqCst);
+    assert_eq!(makers(&until_end(&b, job_b)), ["b", "b"]);
+    assert_eq!(makers(&until_end(&a, job_a)), ["a", "a"]);
+    assert_eq!(script.prompts(), ["a", "b", "a", "b"]);
+}
+
+#[test]
+fn a_pack_that_cannot_be_loaded_is_told_to_who_asked_and_costs_nobody_else() {
+    let script = Arc::<Script>::default();
+    let service = service(&script);
+    let [a, b] = [service.client(), service.client()];
+    let job = b.submit(request("rain", 1)).unwrap();
+    until_end(&b, job);
+    for (name, expected) in [("missing", "the pack is gone"), ("corrupt", "corrupt")] {
+        let job_a = a.submit_to(pack(name), request("rain", 4)).unwrap();
+        let job_b = b.submit(request("rain", 1)).unwrap();
+        let events = until_end(&a, job_a);
+        let Some(Event::Failed { message, .. }) = events.last() else { panic!("{events:?}") };
+        assert!(message.contains(expected), "{message}");
+        assert_eq!(names(&until_end(&b, job_b)).last(), Some(&"finished"));
+    }
+    // The default model was loaded once, for it is not the one that failed.
+    assert_eq!(script.loads.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_panic_of_one_pack_s_model_keeps_the_other_s() {
+    let script = Arc::<Script>::default();
+    let service = service(&script);
+    let client = service.client();
+    let job = client.submit(request("rain", 1)).unwrap();
+    until_end(&client, job);
+    let job = client.submit_to(pack("a"), request("panic", 1)).unwrap();
+    assert_eq!(names(&until_end(&client, job)).last(), Some(&"failed"));
+    assert_eq!(script.alive.load(Ordering::SeqCst), 1);
+    let job = client.submit(request("rain", 1)).unwrap();
+    assert!(!names(&until_end(&client, job)).contains(&"loading"));
+}
+
+#[test]
+fn cancelling_while_waiting_saves_the_load() {
+    let script = Arc::<Script>::default();
+    script.held.store(true, Ordering::SeqCst);
+    let service = service(&script);
+    let [a, b] = [service.client(), service.client()];
+    let job_a = a.submit(request("rain", 1)).unwrap();
+    wait_for(|| !script.prompts().is_empty());
+    let job_b = b.submit_to(pack("b"), request("rain", 1)).unwrap();
+    b.cancel(job_b);
+    assert_eq!(names(&until_end(&b, job_b)).last(), Some(&"cancelled"));
+    script.held.store(false, Ordering::SeqCst);
+    assert_eq!(names(&until_end(&a, job_a)).last(), Some(&"finished"));
+    assert_eq!(script.loads.load(Ordering::SeqCst), 1);
 }

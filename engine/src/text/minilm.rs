@@ -2,9 +2,12 @@
 //!
 //! Tensor names are Hugging Face's (`encoder.layer.0.attention.self.query.weight`), linear weights `[in, out]`.
 
-use super::additive_mask;
-use crate::layers::{Embedding, LayerNorm, Linear, attention, gelu_erf};
-use candle_core::{Result, Tensor};
+use super::config::{
+    MAX_HEADS, MAX_INNER, MAX_LAYERS, MAX_VOCAB, MAX_WIDTH, check_epsilon, check_heads, check_sizes,
+};
+use super::published::{self, Description};
+use super::{TextError, bert};
+use candle_core::Tensor;
 use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -54,27 +57,17 @@ impl Config {
     ///
     /// # Errors
     /// The first thing found wrong.
-    pub fn validate(&self) -> std::result::Result<(), String> {
-        let sizes = [
-            ("vocab_size", self.vocab_size, 1 << 20),
-            ("hidden_size", self.hidden_size, 1 << 14),
-            ("num_hidden_layers", self.num_hidden_layers, 256),
-            ("num_attention_heads", self.num_attention_heads, 256),
-            ("intermediate_size", self.intermediate_size, 1 << 16),
+    pub fn validate(&self) -> Result<(), String> {
+        check_sizes(&[
+            ("vocab_size", self.vocab_size, MAX_VOCAB),
+            ("hidden_size", self.hidden_size, MAX_WIDTH),
+            ("num_hidden_layers", self.num_hidden_layers, MAX_LAYERS),
+            ("num_attention_heads", self.num_attention_heads, MAX_HEADS),
+            ("intermediate_size", self.intermediate_size, MAX_INNER),
             ("max_position_embeddings", self.max_position_embeddings, 1 << 16),
             ("type_vocab_size", self.type_vocab_size, 1 << 10),
-        ];
-        for (name, value, most) in sizes {
-            if value == 0 || value > most {
-                return Err(format!("{name} is {value}, expected 1 to {most}"));
-            }
-        }
-        if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
-            return Err(format!(
-                "hidden_size {} is not a multiple of {} attention heads",
-                self.hidden_size, self.num_attention_heads
-            ));
-        }
+        ])?;
+        check_heads("hidden_size", self.hidden_size, self.num_attention_heads)?;
         // Three: both markers and a word.
         if self.max_tokens < 3 || self.max_tokens > self.max_position_embeddings {
             return Err(format!(
@@ -82,10 +75,32 @@ impl Config {
                 self.max_tokens, self.max_position_embeddings
             ));
         }
-        if !(self.layer_norm_eps.is_finite() && self.layer_norm_eps >= 0.0) {
-            return Err(format!("layer_norm_eps is {}", self.layer_norm_eps));
-        }
-        Ok(())
+        check_epsilon("layer_norm_eps", self.layer_norm_eps)
+    }
+
+    /// The sizes of tensors in our layout; what shapes do not tell (heads, epsilon) from `description`, which
+    /// defaults to the published model's.
+    ///
+    /// # Errors
+    /// When a tensor that tells a size is missing, or the description is of something else.
+    pub fn infer(tensors: &BTreeMap<String, Tensor>, description: &Description) -> Result<Self, TextError> {
+        description.expect("hidden_act", "gelu")?;
+        let default = Self::all_minilm_l6_v2();
+        let (vocab_size, hidden_size) = published::dims2(tensors, "embeddings.word_embeddings.weight")?;
+        let (positions, _) = published::dims2(tensors, "embeddings.position_embeddings.weight")?;
+        let (segments, _) = published::dims2(tensors, "embeddings.token_type_embeddings.weight")?;
+        let (_, inner) = published::dims2(tensors, "encoder.layer.0.intermediate.dense.weight")?;
+        Ok(Self {
+            vocab_size,
+            hidden_size,
+            num_hidden_layers: published::count(tensors, "encoder.layer"),
+            num_attention_heads: description.size("num_attention_heads", default.num_attention_heads)?,
+            intermediate_size: inner,
+            max_position_embeddings: positions,
+            type_vocab_size: segments,
+            layer_norm_eps: description.number("layer_norm_eps", default.layer_norm_eps)?,
+            max_tokens: default.max_tokens.min(positions),
+        })
     }
 }
 
@@ -94,27 +109,23 @@ impl Config {
 ///
 /// # Errors
 /// Whatever the backend reports.
-pub fn from_hugging_face(checkpoint: &HashMap<String, Tensor>) -> Result<BTreeMap<String, Tensor>> {
-    checkpoint
-        .iter()
-        .filter(|(name, _)| !name.starts_with("pooler.") && *name != "embeddings.position_ids")
-        .map(|(name, tensor)| {
-            // Tables are [rows, width] in both layouts.
-            let linear = tensor.rank() == 2 && !name.starts_with("embeddings.");
-            Ok((name.clone(), if linear { tensor.t()?.contiguous()? } else { tensor.clone() }))
-        })
-        .collect()
+pub fn from_hugging_face(
+    checkpoint: &HashMap<String, Tensor>,
+) -> candle_core::Result<BTreeMap<String, Tensor>> {
+    published::convert(
+        checkpoint,
+        |name| {
+            let unused = name.starts_with("pooler.") || name == "embeddings.position_ids";
+            (!unused).then(|| name.to_owned())
+        },
+        |name| name.starts_with("embeddings."),
+    )
 }
 
 /// The encoder.
 #[derive(Debug)]
 pub struct MiniLm {
-    words: Embedding,
-    positions: Tensor,
-    /// Row 0 of the segment table, `[hidden]`: a prompt is one segment.
-    segment: Tensor,
-    norm: LayerNorm,
-    layers: Vec<Layer>,
+    encoder: bert::Encoder,
 }
 
 impl MiniLm {
@@ -122,23 +133,18 @@ impl MiniLm {
     ///
     /// # Errors
     /// When one is missing or of another shape.
-    pub fn new(config: &Config, vs: VarBuilder) -> Result<Self> {
-        let hidden = config.hidden_size;
-        let embeddings = vs.pp("embeddings");
-        let table = |rows, name: &str| Embedding::new(rows, hidden, embeddings.pp(name));
-        let words = table(config.vocab_size, "word_embeddings")?;
-        let positions = table(config.max_position_embeddings, "position_embeddings")?;
-        let segments = table(config.type_vocab_size, "token_type_embeddings")?;
-        let layers = vs.pp("encoder").pp("layer");
-        Ok(Self {
-            words,
-            positions: positions.weight().clone(),
-            segment: segments.weight().get(0)?,
-            norm: LayerNorm::new(hidden, config.layer_norm_eps, embeddings.pp("LayerNorm"))?,
-            layers: (0..config.num_hidden_layers)
-                .map(|index| Layer::new(config, layers.pp(index)))
-                .collect::<Result<_>>()?,
-        })
+    pub fn new(config: &Config, vs: VarBuilder) -> candle_core::Result<Self> {
+        let sizes = bert::Sizes {
+            vocab: config.vocab_size,
+            positions: config.max_position_embeddings,
+            segments: config.type_vocab_size,
+            hidden: config.hidden_size,
+            inner: config.intermediate_size,
+            layers: config.num_hidden_layers,
+            heads: config.num_attention_heads,
+            eps: config.layer_norm_eps,
+        };
+        Ok(Self { encoder: bert::Encoder::new(sizes, vs)? })
     }
 
     /// u32 ids and a 1/0 mask, both `[batch, tokens]`, to features `[batch, tokens, hidden]`. Vectors at padding
@@ -146,55 +152,8 @@ impl MiniLm {
     ///
     /// # Errors
     /// When an id is out of range or there are more tokens than positions.
-    pub fn forward(&self, ids: &Tensor, mask: &Tensor) -> Result<Tensor> {
-        let tokens = ids.dim(1)?;
-        let x = self.words.forward(ids)?.broadcast_add(&self.positions.narrow(0, 0, tokens)?)?;
-        let mut x = self.norm.forward(&x.broadcast_add(&self.segment)?)?;
-        let mask = additive_mask(mask)?;
-        for layer in &self.layers {
-            x = layer.forward(&x, &mask)?;
-        }
-        Ok(x)
-    }
-}
-
-/// One post-norm encoder layer.
-#[derive(Debug)]
-struct Layer {
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    attention_output: Linear,
-    attention_norm: LayerNorm,
-    intermediate: Linear,
-    output: Linear,
-    output_norm: LayerNorm,
-    heads: usize,
-}
-
-impl Layer {
-    fn new(config: &Config, vs: VarBuilder) -> Result<Self> {
-        let (hidden, inner, eps) = (config.hidden_size, config.intermediate_size, config.layer_norm_eps);
-        let attention = vs.pp("attention");
-        let project = |name: &str| Linear::new(hidden, hidden, attention.pp("self").pp(name));
-        Ok(Self {
-            query: project("query")?,
-            key: project("key")?,
-            value: project("value")?,
-            attention_output: Linear::new(hidden, hidden, attention.pp("output").pp("dense"))?,
-            attention_norm: LayerNorm::new(hidden, eps, attention.pp("output").pp("LayerNorm"))?,
-            intermediate: Linear::new(hidden, inner, vs.pp("intermediate").pp("dense"))?,
-            output: Linear::new(inner, hidden, vs.pp("output").pp("dense"))?,
-            output_norm: LayerNorm::new(hidden, eps, vs.pp("output").pp("LayerNorm"))?,
-            heads: config.num_attention_heads,
-        })
-    }
-
-    fn forward(&self, x: &Tensor, mask: &Tensor) -> Result<Tensor> {
-        let (q, k, v) = (self.query.forward(x)?, self.key.forward(x)?, self.value.forward(x)?);
-        let attended = self.attention_output.forward(&attention(&q, &k, &v, self.heads, Some(mask))?)?;
-        let x = self.attention_norm.forward(&(x + attended)?)?;
-        let inner = gelu_erf(&self.intermediate.forward(&x)?)?;
-        self.output_norm.forward(&(&x + self.output.forward(&inner)?)?)
+    pub fn forward(&self, ids: &Tensor, mask: &Tensor) -> candle_core::Result<Tensor> {
+        let tokens = u32::try_from(ids.dim(1)?)?;
+        self.encoder.forward(ids, mask, &Tensor::arange(0, tokens, ids.device())?)
     }
 }

@@ -182,43 +182,7 @@ fn halve(wave: &Tensor) -> Result<Tensor> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use candle_core::{DType, Device, Var};
-
-    fn assert_close(name: &str, got: &Tensor, want: &Tensor, tolerance: f32) {
-        assert_eq!(got.dims(), want.dims(), "{name}");
-        let largest =
-            |x: &Tensor| x.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar::<f32>().unwrap();
-        let difference = largest(&(got - want).unwrap());
-        assert!(difference <= tolerance * largest(want), "{name} differs by {difference}");
-    }
-
-    #[test]
-    fn features_losses_and_gradient_agree_with_the_reference() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/melgan_disc.safetensors");
-        let tensors = candle_core::safetensors::load(path, &Device::Cpu).unwrap();
-        let vs = VarBuilder::from_tensors(tensors.clone(), DType::F32, &Device::Cpu).pp("w");
-        let config = Config { scales: 2, ndf: 8, layers: 3, factor: 2, max_channels: 32 };
-        let discriminator = MelGanDiscriminator::new(&config, vs).unwrap();
-
-        let wave = Var::from_tensor(&tensors["fake"]).unwrap();
-        let fake = discriminator.forward(&wave).unwrap();
-        let real = discriminator.forward(&tensors["real"]).unwrap();
-        for (s, scale) in fake.iter().enumerate() {
-            for (l, layer) in scale.iter().enumerate() {
-                let name = format!("fake.s{s}.l{l}");
-                assert_close(&name, layer, &tensors[&name], 1e-4);
-            }
-        }
-        let loss_d = MelGanDiscriminator::discriminator_loss(&real, &fake).unwrap();
-        assert_close("loss_D", &loss_d, &tensors["loss_D"], 1e-4);
-        let loss_g = MelGanDiscriminator::adversarial_loss(&fake).unwrap();
-        assert_close("loss_G", &loss_g, &tensors["loss_G"], 1e-4);
-        let feature = discriminator.feature_loss(&real, &fake).unwrap();
-        assert_close("loss_feat", &feature, &tensors["loss_feat"], 1e-4);
-        let total = discriminator.generator_loss(&real, &fake).unwrap();
-        let grads = total.backward().unwrap();
-        assert_close("grad_fake", grads.get(&wave).unwrap(), &tensors["grad_fake"], 1e-3);
-    }
+    use candle_core::{DType, Device};
 
     #[test]
     fn the_default_is_the_papers_size() {

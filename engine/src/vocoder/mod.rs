@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn every_kind_makes_a_hop_of_samples_a_frame() {
-        let melgan = melgan::Config { ngf: 4, residual_layers: 1 };
+        let melgan = melgan::Config { ngf: 4, residual_layers: 1, ..melgan::Config::default() };
         for config in [VocoderConfig::Vocos(vocos::Config::default()), VocoderConfig::Melgan(melgan)] {
             let text = serde_json::to_string(&config).unwrap();
             assert_eq!(serde_json::from_str::<VocoderConfig>(&text).unwrap(), config);

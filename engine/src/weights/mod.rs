@@ -4,10 +4,12 @@
 //! `name.scale` of the same rank whose dimensions are 1 except, at most, the channel's: `[1, out]` for a linear
 //! weight `[in, out]`, `[rows, 1]` for a table. The file's metadata says which [part](PART_KEY) of a pack it is.
 
+mod layout;
 mod read;
 mod write;
 
-pub use read::Weights;
+pub use layout::{Layout, LayoutError, Misfit};
+pub use read::{Weights, header_length, parameters_in};
 pub use write::{Storage, encode};
 
 /// Metadata key of the part that a file holds (`text`, `transformer`, `codec`, `vocoder`).

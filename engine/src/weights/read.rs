@@ -18,6 +18,10 @@ use std::io::{ErrorKind, Read};
 const CHUNK: usize = 2048;
 /// Values that a parallel task decodes.
 const TASK: usize = 64 * CHUNK;
+/// A header of a weights file that is longer is not read alone: the names of thousands of tensors need less.
+const MAX_LISTED_HEADER_BYTES: u64 = 1 << 20;
+/// Bytes of a weights file before its header: the header's length.
+const LENGTH_BYTES: usize = 8;
 /// A header longer than this is refused, as by the format's own reader.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
 
@@ -236,6 +240,30 @@ impl SimpleBackend for Taking<'_> {
     fn contains_tensor(&self, name: &str) -> bool {
         self.0.lock().tensors.contains_key(name)
     }
+}
+
+/// Bytes from the beginning of a weights file to the end of its header, from the first eight; `None` if those are
+/// not of a weights file.
+#[must_use]
+pub fn header_length(first: &[u8]) -> Option<u64> {
+    let length = u64::from_le_bytes(*first.first_chunk::<LENGTH_BYTES>()?);
+    (length <= MAX_LISTED_HEADER_BYTES).then_some(length + LENGTH_BYTES as u64)
+}
+
+/// How many numbers a weights file holds, from its bytes up to [`header_length`]; `None` where they are no
+/// such header. As [`Weights::parameters`] after decoding: scales do not count.
+#[must_use]
+pub fn parameters_in(beginning: &[u8]) -> Option<u64> {
+    let header: Metadata = serde_json::from_slice(beginning.get(LENGTH_BYTES..)?).ok()?;
+    let tensors = header.tensors();
+    let is_scale = |name: &str| {
+        let base = name.strip_suffix(SCALE_SUFFIX).and_then(|base| tensors.get(base));
+        base.is_some_and(|base| base.dtype == Dtype::I8)
+    };
+    tensors.iter().filter(|(name, _)| !is_scale(name)).try_fold(0u64, |sum, (_, tensor)| {
+        let count = tensor.shape.iter().try_fold(1u64, |count, &size| count.checked_mul(size as u64))?;
+        sum.checked_add(count)
+    })
 }
 
 impl Stored<'_> {

@@ -171,3 +171,20 @@ fn a_file_that_shrinks_while_it_is_read_is_refused() {
     let message = Weights::read("codec.safetensors", size, &bytes[..100]).unwrap_err().to_string();
     assert!(message.contains("ends early"), "{message}");
 }
+
+#[test]
+fn a_layout_costs_no_memory_and_counts_differences() {
+    // 4 TiB, were they there.
+    let layout = Layout::of(|vs| {
+        vs.get((1 << 20, 1 << 20), "huge")?;
+        vs.pp("deep").get(3, "bias")
+    })
+    .unwrap();
+    let names: Vec<&str> = layout.iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["deep.bias", "huge"]);
+    let many = (0..10).map(|index| (format!("other{index}"), sample(1, 1))).collect();
+    let error = layout.check(&many).unwrap_err();
+    assert_eq!(error.misfits.len(), 12);
+    assert!(error.to_string().ends_with("; and 7 more"), "{error}");
+    assert_eq!(error.misfits[0], Misfit::Missing { tensor: "deep.bias".into(), expected: vec![3] });
+}

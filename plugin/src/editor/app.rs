@@ -5,12 +5,14 @@ use std::sync::Arc;
 use egui::{Align, Layout, Rect, Sense, Ui, UiBuilder, pos2, vec2};
 use nice_plug::{context::gui::GuiContext, prelude::ParamSetter};
 use nice_plug_egui::{Frame, NiceEguiApp, baseview::HandlerError};
+use soundlocd_engine::service::Settings;
 
 use super::{
-    controls, display::Display, forwarded_keys::ForwardedKeys, keyboard::Keyboard, message,
+    controls, display::Display, forwarded_keys::ForwardedKeys, keyboard::Keyboard, message, pack_menu,
     prompt_bar::PromptBar, settings_bar::SettingsBar, takes::Takes, theme, waker::Waker,
 };
 use crate::{
+    packs::Standing,
     params::SoundLocdParams,
     session::{Session, Snapshot},
 };
@@ -21,6 +23,8 @@ const CONTROLS_HEIGHT: f32 = 90.0;
 const KEYBOARD_HEIGHTS: [f32; 2] = [58.0, 42.0];
 /// Width of the list of takes, in a wide and in a narrow window.
 const TAKES_WIDTHS: [f32; 2] = [220.0, 180.0];
+/// Width of the model's selector.
+const MODEL_WIDTH: f32 = 240.0;
 /// Windows smaller than this are drawn tightly.
 const ROOMY: egui::Vec2 = vec2(800.0, 540.0);
 
@@ -40,7 +44,12 @@ impl View<'_> {
     /// Starts making sounds as everything is set now.
     pub fn generate(&self) {
         let variations = u32::try_from(self.params.variations.value()).unwrap_or(1);
-        self.session.generate(self.params.generation_settings(), variations);
+        let settings = match &self.model.standing {
+            Standing::Ready(model) => self.params.generation_settings(model),
+            // The session says why there is nothing to be made.
+            _ => Settings::default(),
+        };
+        self.session.generate(settings, variations);
     }
 }
 
@@ -103,10 +112,10 @@ impl App {
 
         let mut top = ui.new_child(UiBuilder::new().max_rect(area).layout(Layout::top_down(Align::Min)));
         if !is_low {
-            header(&mut top);
+            header(&mut top, &view);
         }
         self.prompt_bar.show(&mut top, &view);
-        self.settings_bar.show(&mut top, &view);
+        self.settings_bar.show(&mut top, &view, is_low);
         message::show(&mut top, &view);
 
         let keys = area.with_min_y(area.bottom() - keyboard_height);
@@ -138,6 +147,7 @@ impl NiceEguiApp for App {
         // Textures belong to the window that was closed.
         self.display = Display::default();
         self.gui_context = Some(gui_context);
+        self.session.scan_packs();
         Ok(())
     }
 
@@ -151,8 +161,8 @@ impl NiceEguiApp for App {
     }
 }
 
-/// Name and purpose.
-fn header(ui: &mut Ui) {
+/// Name and purpose, and the model.
+fn header(ui: &mut Ui, view: &View) {
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), 28.0), Sense::hover());
     let name = ui.painter().text(
         rect.left_center(),
@@ -161,18 +171,20 @@ fn header(ui: &mut Ui) {
         theme::bold(17.0),
         theme::TEXT,
     );
+    let version = ui.painter().text(
+        pos2(name.right() + 8.0, name.bottom() - 3.0),
+        egui::Align2::LEFT_BOTTOM,
+        env!("CARGO_PKG_VERSION"),
+        theme::font(11.0),
+        theme::DIM,
+    );
     ui.painter().text(
-        pos2(name.right() + 12.0, name.bottom() - 3.0),
+        pos2(version.right() + 12.0, name.bottom() - 3.0),
         egui::Align2::LEFT_BOTTOM,
         "Type a sound, play it. Made on your computer.",
         theme::font(12.0),
         theme::DIM,
     );
-    ui.painter().text(
-        rect.right_center(),
-        egui::Align2::RIGHT_CENTER,
-        env!("CARGO_PKG_VERSION"),
-        theme::font(11.0),
-        theme::DIM,
-    );
+    let model = rect.with_min_x(rect.right() - MODEL_WIDTH).shrink2(vec2(0.0, 1.0));
+    pack_menu::show(ui, model, view);
 }

@@ -28,7 +28,7 @@ pub fn knob<P: Param>(ui: &mut Ui, rect: Rect, param: &P, setter: &ParamSetter, 
         theme::DIM,
     );
     let response = ui.interact(dial, id, Sense::click_and_drag());
-    drag(ui, &response, param, setter);
+    drag(ui, &response, param, setter, 1.0);
     let value = param.unmodulated_normalized_value();
     let zero = param.default_normalized_value();
     draw_dial(ui.painter(), centre, value, zero, response.hovered() || response.dragged());
@@ -39,25 +39,26 @@ pub fn knob<P: Param>(ui: &mut Ui, rect: Rect, param: &P, setter: &ParamSetter, 
     value_field(ui, field, id, param, setter, theme::font(11.5));
 }
 
-/// A field that shows a value, to be dragged or typed into.
+/// A field that shows a value, to be dragged or typed into, up to the normalised value `most`.
 pub fn drag_field<P: Param>(
     ui: &mut Ui,
     param: &P,
     setter: &ParamSetter,
-    label: &str,
-    hint: &str,
+    (label, hint): (&str, &str),
     width: f32,
+    most: f32,
 ) {
     let (rect, response) =
         ui.allocate_exact_size(vec2(width, theme::CONTROL_HEIGHT), Sense::click_and_drag());
     let id = ui.scope_id().with(label);
     ui.painter().rect_filled(rect, theme::CORNER, theme::WELL);
     let track = rect.shrink2(vec2(6.0, 0.0)).with_min_y(rect.bottom() - 2.0);
-    let fill = track.with_max_x(track.left() + track.width() * param.unmodulated_normalized_value());
+    let fill =
+        track.with_max_x(track.left() + track.width() * param.unmodulated_normalized_value().min(most));
     ui.painter().rect_filled(track, 0.0, theme::LINE);
     ui.painter().rect_filled(fill, 0.0, theme::ACCENT);
     if !is_typing(ui, id) {
-        drag(ui, &response, param, setter);
+        drag(ui, &response, param, setter, most);
     }
     focus_ring(ui, rect, &response);
     describe(&response, param, label);
@@ -69,14 +70,14 @@ pub fn drag_field<P: Param>(
         theme::DIM,
     );
     let value = rect.with_min_x(label.right() + 4.0).with_max_x(rect.right() - 4.0);
-    let typing = value_field_in(ui, value, id, param, setter, theme::font(13.0), &response);
+    let typing = value_field_in(ui, value, id, param, setter, theme::font(13.0), most, &response);
     if !typing {
         response.on_hover_text(format!("{hint}\nDrag to change, click to type."));
     }
 }
 
-/// Changes the parameter as the response is dragged; a double click resets it.
-fn drag<P: Param>(ui: &Ui, response: &Response, param: &P, setter: &ParamSetter) {
+/// Changes the parameter as the response is dragged, up to `most`; a double click resets it.
+fn drag<P: Param>(ui: &Ui, response: &Response, param: &P, setter: &ParamSetter, most: f32) {
     let place = response.id.with("drag");
     if response.drag_started() {
         setter.begin_set_parameter(param);
@@ -90,7 +91,7 @@ fn drag<P: Param>(ui: &Ui, response: &Response, param: &P, setter: &ParamSetter)
         if moved != 0.0 {
             let value = ui.data_mut(|data| {
                 let value = data.get_temp_mut_or(place, param.unmodulated_normalized_value());
-                *value = (*value + moved).clamp(0.0, 1.0);
+                *value = (*value + moved).clamp(0.0, most);
                 *value
             });
             setter.set_parameter_normalized(param, value);
@@ -100,7 +101,7 @@ fn drag<P: Param>(ui: &Ui, response: &Response, param: &P, setter: &ParamSetter)
         setter.end_set_parameter(param);
     }
     if response.double_clicked() {
-        change(param, setter, param.default_normalized_value());
+        change(param, setter, param.default_normalized_value().min(most));
     }
 }
 
@@ -130,10 +131,12 @@ fn value_field<P: Param>(
     font: egui::FontId,
 ) {
     let response = ui.interact(rect, id.with("value"), Sense::click());
-    value_field_in(ui, rect, id, param, setter, font, &response);
+    value_field_in(ui, rect, id, param, setter, font, 1.0, &response);
 }
 
-/// As [`value_field`], on a response of the caller's. Answers whether text is being typed.
+/// As [`value_field`], up to the normalised value `most` and on a response of the caller's. Answers whether text is
+/// being typed.
+#[allow(clippy::too_many_arguments)] // the parts of one control
 fn value_field_in<P: Param>(
     ui: &mut Ui,
     rect: Rect,
@@ -141,9 +144,10 @@ fn value_field_in<P: Param>(
     param: &P,
     setter: &ParamSetter,
     font: egui::FontId,
+    most: f32,
     response: &Response,
 ) -> bool {
-    let shown = param.normalized_value_to_string(param.unmodulated_normalized_value(), true);
+    let shown = param.normalized_value_to_string(param.unmodulated_normalized_value().min(most), true);
     let place = typed(id);
     let Some(mut text) = ui.data(|data| data.get_temp::<String>(place)) else {
         let colour = if response.hovered() { theme::ACCENT } else { theme::TEXT };
@@ -167,7 +171,7 @@ fn value_field_in<P: Param>(
         if !ui.input(|i| i.key_pressed(Key::Escape))
             && let Some(value) = param.string_to_normalized_value(&text)
         {
-            change(param, setter, value);
+            change(param, setter, value.min(most));
         }
         ui.data_mut(|data| data.remove::<String>(place));
     } else {

@@ -1,4 +1,4 @@
-//! What went wrong, in words that can be selected and copied.
+//! What went wrong, or what a project misses, in words that can be selected and copied.
 
 use egui::{Align, Label, Layout, RichText, Sense, Ui, UiBuilder, vec2};
 
@@ -7,6 +7,7 @@ use super::{
     theme,
     widgets::{Icon, icon_button},
 };
+use crate::packs::Standing;
 
 /// Space between the text and the edges.
 const MARGIN: egui::Vec2 = vec2(10.0, 5.0);
@@ -15,29 +16,37 @@ const BUTTONS_WIDTH: f32 = 2.0 * theme::CONTROL_HEIGHT + 16.0;
 
 /// Draws the message, if there is one.
 pub fn show(ui: &mut Ui, view: &View) {
-    let Some(message) = &view.model.message else { return };
+    let (text, is_error) = match (&view.model.message, &view.model.standing) {
+        (Some(message), _) => (&message.text, message.is_error),
+        (None, Standing::Unavailable(reason)) if !view.model.notice_closed => (reason, false),
+        _ => return,
+    };
     let (fill, colour) =
-        if message.is_error { (theme::ERROR_BACK, theme::ERROR) } else { (theme::PANEL, theme::TEXT) };
+        if is_error { (theme::ERROR_BACK, theme::ERROR) } else { (theme::RAISED, theme::TEXT) };
     let width = ui.available_width();
     let text_width = width - BUTTONS_WIDTH - 2.0 * MARGIN.x;
-    let text_height =
-        ui.painter().layout(message.text.clone(), theme::font(13.0), colour, text_width).size().y;
+    let text_height = ui.painter().layout(text.clone(), theme::font(13.0), colour, text_width).size().y;
     let height = text_height.max(theme::CONTROL_HEIGHT) + 2.0 * MARGIN.y;
     let (rect, _) = ui.allocate_exact_size(vec2(width, height), Sense::hover());
     ui.painter().rect_filled(rect, theme::CORNER, fill);
 
     let inner = rect.shrink2(MARGIN);
-    let text = RichText::new(&message.text).color(colour);
+    let label = RichText::new(text).color(colour);
     let left = UiBuilder::new()
         .max_rect(inner.with_max_x(inner.left() + text_width))
         .layout(Layout::left_to_right(Align::Center));
-    ui.new_child(left).add(Label::new(text).wrap().selectable(true));
+    ui.new_child(left).add(Label::new(label).wrap().selectable(true));
     let right = UiBuilder::new().max_rect(inner).layout(Layout::right_to_left(Align::Center));
     let mut buttons = ui.new_child(right);
     if icon_button(&mut buttons, Icon::Close, false, "Close this message").clicked() {
-        view.session.with(|model| model.message = None);
+        view.session.with(|model| {
+            // A request that failed for want of the model said what the notice says.
+            let is_notice = matches!(&view.model.standing, Standing::Unavailable(reason) if reason == text);
+            model.notice_closed |= is_notice;
+            model.message = None;
+        });
     }
     if icon_button(&mut buttons, Icon::Copy, false, "Copy this message").clicked() {
-        ui.ctx().copy_text(message.text.clone());
+        ui.ctx().copy_text(text.clone());
     }
 }

@@ -12,6 +12,7 @@ mod forwarded_keys;
 mod keyboard;
 mod knob;
 mod message;
+mod pack_menu;
 mod prompt_bar;
 mod scale;
 mod settings_bar;

@@ -1,4 +1,4 @@
-//! How the next sound is made: length, number, quality, seed.
+//! How the next sound is made: length, number, quality, seed; in low windows, by which model.
 
 use egui::{Align2, Key, Rect, Sense, TextEdit, Ui, pos2, vec2};
 use nice_plug::prelude::Enum;
@@ -6,14 +6,19 @@ use nice_plug::prelude::Enum;
 use super::{
     app::View,
     knob::{change, drag_field},
-    theme,
+    pack_menu, theme,
     widgets::{Icon, icon_button_at, segmented},
 };
 use crate::{
+    packs::Standing,
     params::{MAX_VARIATIONS, Quality},
     session::random_seed,
 };
 use nice_plug::prelude::Param;
+use soundlocd_engine::service::request::MAX_SECONDS;
+
+/// Width of the model's selector: it fits into the second row of the smallest window.
+const MODEL_WIDTH: f32 = 204.0;
 
 /// See the [module](self).
 #[derive(Default)]
@@ -23,11 +28,17 @@ pub struct SettingsBar {
 }
 
 impl SettingsBar {
-    /// Draws the bar, in as many rows as it needs.
-    pub fn show(&mut self, ui: &mut Ui, view: &View) {
+    /// Draws the bar, in as many rows as it needs; `with_model` if the model is chosen here.
+    pub fn show(&mut self, ui: &mut Ui, view: &View, with_model: bool) {
         ui.horizontal_wrapped(|ui| {
             let (params, setter) = (view.params, &view.setter);
-            drag_field(ui, &params.length, setter, "Length", "How long the sound is.", 106.0);
+            let longest = match &view.model.standing {
+                Standing::Ready(model) => model.max_seconds,
+                _ => MAX_SECONDS,
+            };
+            let hint = format!("How long the sound is: up to {longest:.1} s with this model.");
+            let most = params.length.preview_normalized(longest);
+            drag_field(ui, &params.length, setter, ("Length", &hint), 106.0, most);
 
             let names: Vec<String> = (1..=MAX_VARIATIONS).map(|n| n.to_string()).collect();
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -46,9 +57,15 @@ impl SettingsBar {
             self.seed(ui, view);
 
             let hint = "How strictly the sound follows the text.";
-            drag_field(ui, &params.guidance, setter, "Guidance", hint, 104.0);
+            drag_field(ui, &params.guidance, setter, ("Guidance", hint), 104.0, 1.0);
             let hint = "How freely the model chooses. Low is plain and clean, high is wild.";
-            drag_field(ui, &params.truncation, setter, "Randomness", hint, 126.0);
+            drag_field(ui, &params.truncation, setter, ("Randomness", hint), 126.0, 1.0);
+
+            if with_model {
+                let (rect, _) =
+                    ui.allocate_exact_size(vec2(MODEL_WIDTH, theme::CONTROL_HEIGHT), Sense::hover());
+                pack_menu::show(ui, rect, view);
+            }
         });
     }
 

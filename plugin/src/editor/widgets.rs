@@ -1,7 +1,8 @@
-//! Small controls that egui does not have: icon buttons, segmented choices.
+//! Small controls that egui does not have: icon buttons, segmented choices. And one that it has, in this window's
+//! style.
 
 use egui::{
-    Color32, CornerRadius, Painter, Pos2, Rect, Response, Role, Sense, Stroke, StrokeKind, Ui, Vec2,
+    Button, Color32, CornerRadius, Painter, Pos2, Rect, Response, Role, Sense, Stroke, StrokeKind, Ui, Vec2,
     WidgetInfo, pos2, vec2,
 };
 
@@ -46,6 +47,11 @@ pub fn icon_button_at(
     draw(ui.painter(), icon, rect.shrink(rect.height() * 0.25), colour);
     response.widget_info(|| WidgetInfo::selected(Role::Button, true, is_on, hint));
     response.on_hover_text(hint)
+}
+
+/// A button with words; `hint` is its tooltip.
+pub fn text_button(ui: &mut Ui, text: &str, hint: &str) -> Response {
+    ui.add(Button::new(text).min_size(vec2(0.0, theme::CONTROL_HEIGHT))).on_hover_text(hint)
 }
 
 /// Draws a picture into a square.

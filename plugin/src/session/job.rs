@@ -9,6 +9,8 @@ use soundlocd_engine::service::{Preview, Request};
 pub struct Job {
     /// What it is about.
     pub prompt: String,
+    /// Name of the model, unless it is the default one.
+    pub model: Option<String>,
     /// Sounds asked for.
     pub variations: u32,
     /// Sounds finished, or given up as unusable.
@@ -49,11 +51,12 @@ pub enum Phase {
 }
 
 impl Job {
-    /// A request just made.
+    /// A request just made to the model of this name (`None` for the default one).
     #[must_use]
-    pub fn new(request: &Request) -> Self {
+    pub fn new(request: &Request, model: Option<String>) -> Self {
         Self {
             prompt: request.prompt.clone(),
+            model,
             variations: request.variations,
             finished: 0,
             has_sound: false,
@@ -83,7 +86,10 @@ impl Job {
             Phase::Waiting { ahead: 0 } => "Starting".to_owned(),
             Phase::Waiting { ahead: 1 } => "Waiting for one other sound".to_owned(),
             Phase::Waiting { ahead } => format!("Waiting for {ahead} other sounds"),
-            Phase::Loading => "Loading the model".to_owned(),
+            Phase::Loading => match &self.model {
+                Some(name) => format!("Loading the model “{name}”"),
+                None => "Loading the model".to_owned(),
+            },
             Phase::Stopping => "Stopping".to_owned(),
             Phase::Making { variation, step, steps, eta } => {
                 let mut text = format!("Step {step} of {steps}");
@@ -105,7 +111,7 @@ mod tests {
 
     #[test]
     fn fraction_and_words_follow_the_phases() {
-        let mut job = Job::new(&Request { variations: 2, ..Request::new("x", 1) });
+        let mut job = Job::new(&Request { variations: 2, ..Request::new("x", 1) }, None);
         assert_eq!((job.fraction(), job.describe().as_str()), (0.0, "Starting"));
         job.phase = Phase::Making { variation: 0, step: 8, steps: 16, eta: Some(1.26) };
         assert_eq!(job.fraction(), 0.25);

@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use soundlocd_engine::service::Service;
+use soundlocd_engine::{
+    pack::{PackRef, library::Library},
+    service::Service,
+};
 
 use super::*;
 use crate::testing::ToneGenerator;
@@ -16,7 +19,7 @@ impl Session {
 
     fn with_step_time(step_time: Duration) -> Self {
         Self::new(Box::new(move || {
-            let loader = move || Ok(Box::new(ToneGenerator { step_time }) as _);
+            let loader = move |_: &PackRef| Ok(Box::new(ToneGenerator { step_time }) as _);
             Service::new(loader).client()
         }))
     }
@@ -183,4 +186,81 @@ fn changes_are_reported_to_the_host() {
     session.set_on_change(Box::new(move || sender.send(()).unwrap()));
     ask(&session, "a tone", 1);
     assert!(receiver.recv_timeout(Duration::from_secs(20)).is_ok());
+}
+
+/// A model that is on no computer.
+fn nowhere() -> ChosenPack {
+    ChosenPack { hash: "5a".repeat(32), name: "Nowhere".into(), folder: Some("/nowhere/packs".into()) }
+}
+
+#[test]
+fn a_missing_model_is_said_and_kept_and_the_sound_plays() {
+    let first = Session::for_tests();
+    ask(&first, "a tone", 1);
+    wait(&first, "end", |model| model.job.is_none());
+    let project = Project { pack: Some(nowhere()), ..first.project() };
+
+    let session = Session::new(Box::new(|| panic!("a missing model must not reach the engine")));
+    session.restore_project(&project.to_value());
+    session.restore_clip(&first.clip_value());
+    wait(&session, "look at the packs", |model| model.packs.is_some());
+    assert!(session.shared().handover.take().unwrap().is_some());
+    let Standing::Unavailable(reason) = session.snapshot().standing else { panic!("it is not there") };
+    assert!(reason.contains("“Nowhere” is not on this computer"), "{reason}");
+    ask(&session, "a tone", 1);
+    session.with(|model| {
+        assert!(model.job.is_none());
+        assert_eq!(model.message.as_ref().unwrap(), &Message { text: reason, is_error: true });
+    });
+    assert_eq!(session.project().pack, Some(nowhere()));
+    assert_eq!(session.clip_value(), first.clip_value());
+    // The way out.
+    session.choose_pack(None);
+    session.with(|model| assert!(model.message.is_none() && matches!(model.standing(), Standing::Ready(_))));
+    // A project opened next that names no model has the default one.
+    session.choose_pack(Some(nowhere()));
+    session.restore_project(&json!({"format": 1, "prompt": "x"}));
+    assert_eq!(session.project().pack, None);
+}
+
+#[test]
+fn sounds_are_made_with_the_chosen_model() {
+    let packs = std::env::temp_dir().join(format!("soundlocd-session-{}", std::process::id()));
+    let folder = packs.join("doors");
+    std::fs::create_dir_all(&folder).unwrap();
+    let default = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/pack");
+    for file in std::fs::read_dir(default).unwrap() {
+        let file = file.unwrap();
+        let place = folder.join(file.file_name());
+        let _ =
+            std::fs::hard_link(file.path(), &place).or_else(|_| std::fs::copy(file.path(), &place).map(drop));
+    }
+    let manifest = std::fs::read_to_string(folder.join("pack.json")).unwrap();
+    std::fs::remove_file(folder.join("pack.json")).unwrap();
+    std::fs::write(folder.join("pack.json"), manifest.replace("SoundLoCD default", "Doors")).unwrap();
+    let library = Library::scan_places(Some(&packs), None);
+    std::fs::remove_dir_all(&packs).unwrap();
+
+    let (sender, loaded) = crossbeam_channel::unbounded();
+    let session = Session::new(Box::new(move || {
+        let loader = move |pack: &PackRef| {
+            sender.send(pack.clone()).unwrap();
+            Ok(Box::new(ToneGenerator { step_time: Duration::from_millis(1) }) as _)
+        };
+        Service::new(loader).client()
+    }));
+    let [_, listed] = library.packs() else { panic!("{library:?}") };
+    let pack = listed.pack.clone().unwrap();
+    session.choose_pack(ChosenPack::of(listed, &pack));
+    ask(&session, "too early", 1);
+    assert!(session.with(|model| model.job.is_none() && !model.message.as_ref().unwrap().is_error));
+    session.with(|model| model.packs = Some(Arc::new(library.clone())));
+    ask(&session, "a tone", 1);
+    wait(&session, "end", |model| model.job.is_none());
+    assert_eq!(loaded.recv().unwrap(), pack.reference);
+    assert_eq!(session.project().pack.unwrap().name, "Doors");
+    session.choose_pack(None);
+    ask(&session, "a tone", 1);
+    wait(&session, "end", |model| model.job.is_none());
+    assert_eq!(loaded.recv().unwrap(), PackRef::Embedded);
 }

@@ -1,13 +1,17 @@
 //! The session's thread: passes requests to the engine and its answers to the model.
 
 use std::{
+    io,
     sync::Arc,
     thread::{self, JoinHandle},
     time::Duration,
 };
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
-use soundlocd_engine::service::{Client, Event, JobId, Request};
+use soundlocd_engine::{
+    pack::{Library, PackRef, library::user_folder},
+    service::{Client, Event, JobId, Request, keep_loaded},
+};
 
 use super::{Connect, Phase, Shared};
 use crate::take::Take;
@@ -17,22 +21,23 @@ const PATIENCE: Duration = Duration::from_millis(15);
 
 /// What the thread can be asked to do. It ends when the sender is dropped.
 pub(super) enum Command {
-    /// Make sounds, instead of what is being made.
-    Generate(Request),
+    /// Make sounds with the model of a pack, instead of what is being made.
+    Generate(Request, PackRef),
     /// Stop making sounds.
     Cancel,
     /// Compute a spectrogram.
     Illustrate(Arc<Take>),
+    /// Look for model packs.
+    ScanPacks,
+    /// Show the user's folder for model packs.
+    OpenPacksFolder,
 }
 
 /// Starts the thread.
 ///
 /// # Errors
 /// If the system refuses.
-pub(super) fn start(
-    shared: Arc<Shared>,
-    connect: Connect,
-) -> std::io::Result<(Sender<Command>, JoinHandle<()>)> {
+pub(super) fn start(shared: Arc<Shared>, connect: Connect) -> io::Result<(Sender<Command>, JoinHandle<()>)> {
     let (sender, commands) = crossbeam_channel::unbounded();
     let thread = thread::Builder::new().name("soundlocd session".to_owned()).spawn(move || {
         Worker { shared, commands, connect: Some(connect), client: None, current: None }.run();
@@ -68,12 +73,14 @@ impl Worker {
                 }
             };
             match command {
-                Some(Command::Generate(request)) => self.generate(request),
+                Some(Command::Generate(request, pack)) => self.generate(request, pack),
                 Some(Command::Cancel) => self.cancel(),
                 Some(Command::Illustrate(take)) => {
                     take.illustrate();
                     self.shared.repaint.request();
                 }
+                Some(Command::ScanPacks) => self.scan_packs(),
+                Some(Command::OpenPacksFolder) => self.open_packs_folder(),
                 None => {
                     if let Some(event) = self.client.as_ref().and_then(|c| c.recv_timeout(PATIENCE)) {
                         self.handle(event);
@@ -83,13 +90,13 @@ impl Worker {
         }
     }
 
-    fn generate(&mut self, request: Request) {
+    fn generate(&mut self, request: Request, pack: PackRef) {
         self.cancel();
         if let Some(connect) = self.connect.take() {
             self.client = Some(connect());
         }
         let Some(client) = &self.client else { return };
-        match client.submit(request) {
+        match client.submit_to(pack, request) {
             Ok(job) => self.current = Some(job),
             Err(error) => self.finish(Some(error.to_string())),
         }
@@ -98,6 +105,26 @@ impl Worker {
     fn cancel(&mut self) {
         if let (Some(client), Some(job)) = (&self.client, self.current) {
             client.cancel(job);
+        }
+    }
+
+    fn scan_packs(&self) {
+        let found = Arc::new(Library::scan());
+        self.shared.model.lock().packs = Some(found);
+        self.shared.repaint.request();
+    }
+
+    fn open_packs_folder(&self) {
+        let Some(folder) = user_folder() else {
+            return self.shared.tell("There is no home folder to keep models in.", true);
+        };
+        // The file manager's launcher is waited for by a thread that may outlive this instance.
+        keep_loaded();
+        let opened: io::Result<()> =
+            std::fs::create_dir_all(&folder).and_then(|()| open::that_detached(&folder));
+        if let Err(error) = opened {
+            let text = format!("The folder {} could not be opened: {error}.", folder.display());
+            self.shared.tell(&text, true);
         }
     }
 

@@ -4,6 +4,7 @@
 
 mod lifecycle;
 mod notes;
+mod packs;
 mod parameters;
 mod processing;
 mod state;

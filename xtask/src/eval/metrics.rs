@@ -137,66 +137,13 @@ pub fn softmax(logits: &[f32]) -> Vec<f64> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
-    //! Against the reference's own functions on random features, with the reference's own draws.
-
     use super::*;
-    use candle_core::{DType, Device, Tensor};
-
-    fn tensor(name: &str) -> Tensor {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/metrics.safetensors");
-        candle_core::safetensors::load(path, &Device::Cpu).unwrap()[name].clone()
-    }
-
-    fn rows(name: &str) -> Vec<Vec<f32>> {
-        tensor(name).to_vec2().unwrap()
-    }
-
-    fn numbers(name: &str) -> Vec<f64> {
-        tensor(name).flatten_all().unwrap().to_vec1().unwrap()
-    }
-
-    fn indices(name: &str) -> Vec<Vec<usize>> {
-        let tensor = tensor(name);
-        let width = *tensor.dims().last().unwrap();
-        let all: Vec<u32> = tensor.flatten_all().unwrap().to_dtype(DType::U32).unwrap().to_vec1().unwrap();
-        all.chunks(width).map(|row| row.iter().map(|&i| i as usize).collect()).collect()
-    }
-
-    fn assert_close(found: f64, expected: f64) {
-        assert!((found - expected).abs() <= 1e-5 * expected.abs().max(1.0), "{found}, expected {expected}");
-    }
-
-    #[test]
-    fn frechet_distance_agrees_with_the_reference() {
-        assert_close(frechet_distance(&rows("feat_gen"), &rows("feat_real")), numbers("fid")[0]);
-    }
-
-    #[test]
-    fn inception_score_agrees_with_the_reference() {
-        let score = inception_score(&rows("logits_unbiased_gen"), &indices("isc_permutation")[0], 10);
-        assert_close(score.mean, numbers("isc")[0]);
-        assert_close(score.deviation, numbers("isc")[1]);
-    }
-
-    #[test]
-    fn kernel_distance_agrees_with_the_reference() {
-        let draws: Vec<_> = indices("kid_idx_gen").into_iter().zip(indices("kid_idx_real")).collect();
-        let distance = kernel_distance(&rows("feat_gen"), &rows("feat_real"), &draws);
-        assert_close(distance.mean, numbers("kid")[0]);
-        assert_close(distance.deviation, numbers("kid")[1]);
-    }
-
-    #[test]
-    fn paired_divergence_agrees_with_the_reference() {
-        let pairs = &indices("gen_to_real")[0];
-        assert_close(paired_divergence(&rows("logits_real"), &rows("logits_gen"), pairs), numbers("kl")[0]);
-    }
 
     #[test]
     fn a_set_is_at_no_distance_from_itself() {
-        let features = rows("feat_gen");
+        let row = |seed: usize| (0..5).map(|i| ((seed * 7 + i * 3) % 11) as f32).collect::<Vec<_>>();
+        let features: Vec<_> = (0..20).map(row).collect();
         assert!(frechet_distance(&features, &features).abs() < 1e-6);
         assert!(frechet_distance(&features[..1], &features).is_nan());
     }

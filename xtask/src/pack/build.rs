@@ -1,9 +1,9 @@
 //! `cargo xtask pack build`: checkpoints become a pack.
 
 use super::measure;
+use crate::text_encoder::Published;
 use anyhow::{Context, Result, bail, ensure};
-use candle_core::{DType, Device, Tensor};
-use candle_nn::VarBuilder;
+use candle_core::{Device, Tensor};
 use clap::ValueEnum;
 use soundlocd_engine::codec::patch;
 use soundlocd_engine::diffusion::ScheduleConfig;
@@ -14,7 +14,7 @@ use soundlocd_engine::pack::{
     VocoderConfig, sha256_hex,
 };
 use soundlocd_engine::service::Settings;
-use soundlocd_engine::text::{self, TextEncoder, minilm};
+use soundlocd_engine::text::{self, Kind, minilm};
 use soundlocd_engine::vocoder::vocos;
 use soundlocd_engine::weights::{Storage, Weights, encode};
 use std::collections::BTreeMap;
@@ -26,9 +26,12 @@ use std::path::{Path, PathBuf};
 /// Parts that are not named keep what `--out` already has; a new pack has empty files for them.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder of a published sentence encoder (config.json, model.safetensors, tokenizer.json).
+    /// Folder of a published text encoder (config.json, model.safetensors, tokenizer.json).
     #[arg(long, value_name = "FOLDER")]
     text: Option<PathBuf>,
+    /// Which text encoder it is: minilm, clip, t5 or clap [default: what its config.json says].
+    #[arg(long, value_name = "KIND", requires = "text")]
+    text_encoder: Option<Kind>,
     /// Checkpoint of the denoising transformer.
     #[arg(long, value_name = "FILE")]
     transformer: Option<PathBuf>,
@@ -53,9 +56,9 @@ pub struct Args {
     /// How the vocoder's weights are stored.
     #[arg(long, value_enum, default_value_t = Stored::F16)]
     vocoder_storage: Stored,
-    /// Prompts are cut to this many tokens.
-    #[arg(long, default_value_t = 64)]
-    max_tokens: usize,
+    /// Prompts are cut to this many tokens [default: 64, or what the text encoder allows].
+    #[arg(long)]
+    max_tokens: Option<usize>,
     /// Name of the pack.
     #[arg(long)]
     name: Option<String>,
@@ -101,8 +104,13 @@ pub fn run(args: &Args) -> Result<()> {
         Ok(metadata) if metadata.len() > 0 => Pack::open(&args.out)?.manifest().clone(),
         _ => blank(args)?,
     };
-    if let Some(folder) = &args.text {
-        manifest.text = build_text(args, folder, &manifest.files)?;
+    let encoder = published(args)?;
+    if let Some(encoder) = &encoder {
+        manifest.text = build_text(args, encoder, &manifest.files)?;
+        // A transformer still to come will have to fit.
+        if manifest.files.transformer.bytes == 0 {
+            manifest.transformer.cond_width = manifest.text.width();
+        }
     }
     for (part, checkpoint) in
         [(Part::Transformer, &args.transformer), (Part::Codec, &args.codec), (Part::Vocoder, &args.vocoder)]
@@ -114,6 +122,15 @@ pub fn run(args: &Args) -> Result<()> {
             Part::Transformer => {
                 // The noise that it learned to undo belongs to the weights.
                 let trained: Trained = serde_json::from_value(config).with_context(misfit)?;
+                if let Some(text) = trained.text {
+                    ensure!(
+                        text == manifest.text,
+                        "{} was trained with another text encoder ({}) than the pack has ({}): name its folder by --text",
+                        checkpoint.display(),
+                        serde_json::to_string(&text)?,
+                        serde_json::to_string(&manifest.text)?
+                    );
+                }
                 (manifest.transformer, manifest.schedule) = (trained.transformer, trained.schedule);
             }
             Part::Codec => {
@@ -149,7 +166,7 @@ pub fn run(args: &Args) -> Result<()> {
     Manifest::parse(json.as_bytes())?;
     let path = args.out.join(MANIFEST_FILE);
     fs::write(&path, json).with_context(|| format!("cannot write {}", path.display()))?;
-    measure(args)
+    measure(args, encoder.as_ref())
 }
 
 /// What `train base` says of its weights.
@@ -157,6 +174,8 @@ pub fn run(args: &Args) -> Result<()> {
 struct Trained {
     transformer: transformer::Config,
     schedule: ScheduleConfig,
+    /// Absent in the oldest runs, which had the default pack's.
+    text: Option<text::Config>,
 }
 
 /// The manifest of a pack that has nothing yet.
@@ -189,33 +208,21 @@ fn blank(args: &Args) -> Result<Manifest> {
     })
 }
 
-/// Converts a published sentence encoder; returns its architecture.
-fn build_text(args: &Args, folder: &Path, files: &Files) -> Result<text::Config> {
-    let read = |name: &str| {
-        let path = folder.join(name);
-        fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
-    };
-    let config = text_config(&read("config.json")?, args.max_tokens)?;
-    let tokenizer = read("tokenizer.json")?;
-    let published = candle_core::safetensors::load_buffer(&read("model.safetensors")?, &Device::Cpu)?;
-    let tensors = minilm::from_hugging_face(&published)?;
-    let bytes = encode(Part::Text.name(), &tensors, |_, tensor| args.text_storage.storage(tensor))?;
-    fs::write(args.out.join(&files.tokenizer.name), tokenizer)?;
-    fs::write(args.out.join(&files.text.name), bytes)?;
-    Ok(config)
+/// The published text encoder that the arguments name.
+fn published(args: &Args) -> Result<Option<Published>> {
+    let open = |folder: &PathBuf| Published::open(folder, args.text_encoder, args.max_tokens);
+    args.text.as_ref().map(open).transpose()
 }
 
-/// Our configuration of a Hugging Face `config.json`.
-fn text_config(json: &[u8], max_tokens: usize) -> Result<text::Config> {
-    let mut config: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(json)?;
-    let kind = config.get("model_type").and_then(|kind| kind.as_str()).unwrap_or_default();
-    ensure!(kind == "bert", "config.json describes a {kind:?} model; only bert can be converted");
-    let known = serde_json::to_value(minilm::Config::all_minilm_l6_v2())?;
-    config.retain(|name, _| known.get(name).is_some());
-    config.insert("max_tokens".into(), max_tokens.into());
-    let config: minilm::Config = serde_json::from_value(config.into())?;
-    config.validate().map_err(anyhow::Error::msg)?;
-    Ok(text::Config::Minilm(config))
+/// Converts a published text encoder; returns its architecture.
+fn build_text(args: &Args, published: &Published, files: &Files) -> Result<text::Config> {
+    // A tokenizer that does not suit the weights is noticed here.
+    published.encoder(&Device::Cpu)?;
+    let store = |_: &str, tensor: &Tensor| args.text_storage.storage(tensor);
+    let bytes = encode(Part::Text.name(), &published.tensors, store)?;
+    fs::write(args.out.join(&files.tokenizer.name), &published.tokenizer)?;
+    fs::write(args.out.join(&files.text.name), bytes)?;
+    Ok(published.config.clone())
 }
 
 /// A trainer's configuration as one of several kinds: what it trains itself is of the default pack's kind.
@@ -249,7 +256,7 @@ fn build_part(args: &Args, part: Part, checkpoint: &Path, files: &Files) -> Resu
 }
 
 /// Prints what the storage types cost, where the exact weights are at hand.
-fn measure(args: &Args) -> Result<()> {
+fn measure(args: &Args, published: Option<&Published>) -> Result<()> {
     let pack = Pack::open(&args.out)?;
     let exact = |path: &Path| {
         let failed = || format!("cannot read {}", path.display());
@@ -258,13 +265,8 @@ fn measure(args: &Args) -> Result<()> {
         let weights = Weights::read(&path.display().to_string(), size, file)?;
         Ok::<_, anyhow::Error>(weights.into_var_builder(&Device::Cpu))
     };
-    if let Some(folder) = &args.text {
-        let published = candle_core::safetensors::load(folder.join("model.safetensors"), &Device::Cpu)?;
-        let tensors = minilm::from_hugging_face(&published)?.into_iter().collect();
-        let vs = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
-        let tokenizer = fs::read(folder.join("tokenizer.json"))?;
-        let encoder = TextEncoder::new(&pack.manifest().text, &tokenizer, vs)?;
-        measure::text(&encoder, &pack.text_encoder(&Device::Cpu)?)?;
+    if let Some(published) = published {
+        measure::text(&published.encoder(&Device::Cpu)?, &pack.text_encoder(&Device::Cpu)?)?;
     }
     if let Some(path) = &args.transformer {
         let transformer = Transformer::new(&pack.manifest().transformer, Precision::F32, exact(path)?)?;

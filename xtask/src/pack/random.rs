@@ -23,7 +23,7 @@ use soundlocd_engine::pack::{
     VocoderConfig,
 };
 use soundlocd_engine::service::{SamplerKind, Settings};
-use soundlocd_engine::text::{self, TextEncoder, minilm};
+use soundlocd_engine::text::{self, TextEncoder, clip};
 use soundlocd_engine::vocoder::melgan;
 use soundlocd_engine::weights::PART_KEY;
 use std::borrow::Cow;
@@ -64,16 +64,19 @@ pub fn run(args: &Args) -> Result<()> {
     fs::create_dir_all(&args.out)
         .with_context(|| format!("cannot make the folder {}", args.out.display()))?;
     let default = Pack::embedded()?;
-    let mut manifest = match args.like {
-        Like::Default => default.manifest().clone(),
-        Like::Diffsound => diffsound(),
+    let (mut manifest, tokenizer) = match args.like {
+        Like::Default => (default.manifest().clone(), default.tokenizer()?),
+        Like::Diffsound => {
+            let manifest = diffsound();
+            let tokenizer = clip::tokenizer_json(manifest.text.vocab_size())?;
+            (manifest, tokenizer.into())
+        }
     };
     manifest.name = format!("random weights, {:?} size", args.like).to_lowercase();
     manifest.description = "Random weights, to measure speed and memory with. It makes noise.".into();
     manifest.licence = "CC0-1.0".into();
     manifest.training_data = format!("none: drawn with the seed {}", args.seed);
 
-    let tokenizer = default.tokenizer()?;
     let path = args.out.join(&manifest.files.tokenizer.name);
     fs::write(&path, &tokenizer).with_context(|| format!("cannot write {}", path.display()))?;
     for (stream, part) in (0..).zip(Part::ALL) {
@@ -91,13 +94,7 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// The paper's architecture (SPEC 2 to 4).
 fn diffsound() -> Manifest {
-    let text = minilm::Config {
-        hidden_size: 512,
-        num_hidden_layers: 12,
-        num_attention_heads: 8,
-        intermediate_size: 2048,
-        ..minilm::Config::all_minilm_l6_v2()
-    };
+    let text = clip::Config::vit_b_32();
     let codec = vqgan::Config::default();
     let transformer = transformer::Config {
         layers: 19,
@@ -114,7 +111,7 @@ fn diffsound() -> Manifest {
         description: String::new(),
         licence: String::new(),
         training_data: String::new(),
-        text: text::Config::Minilm(text),
+        text: text::Config::Clip(text),
         transformer,
         schedule: ScheduleConfig::default(),
         codec: CodecConfig::Vqgan(codec),
@@ -334,7 +331,8 @@ mod tests {
     /// What is asked for, streamed to a file, is what the part is built of again.
     #[test]
     fn a_part_loads_from_its_random_weights() {
-        let config = VocoderConfig::Melgan(melgan::Config { ngf: 4, residual_layers: 1 });
+        let config =
+            VocoderConfig::Melgan(melgan::Config { ngf: 4, residual_layers: 1, ..melgan::Config::default() });
         let mut manifest = diffsound();
         manifest.vocoder = config.clone();
         let wanted = wanted(&manifest, Part::Vocoder, &[]).unwrap();

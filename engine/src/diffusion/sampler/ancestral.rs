@@ -3,7 +3,7 @@
 use super::draw::{Logits, NoiseSource, Row, race};
 use super::{Canvas, Sampler};
 use crate::diffusion::posterior::{LOG_FLOOR, PosteriorKind, Terms};
-use crate::diffusion::{DiffusionError, Schedule};
+use crate::diffusion::{DiffusionError, Schedule, noised_by_gumbel};
 use rayon::prelude::*;
 
 /// One step.
@@ -52,31 +52,17 @@ pub(super) fn diffsound(schedule: &Schedule, first: usize, skip: usize, kind: Po
 /// The tokens to start from: all masked, or the given ones noised up to timestep `first`.
 pub(super) fn start(canvas: &Canvas, first: usize, schedule: &Schedule, noise: &dyn NoiseSource) -> Vec<u32> {
     let rates = schedule.cumulative(first);
-    let (mut p, mut u) = (vec![rates.replace as f32; schedule.classes()], vec![0.0; schedule.classes()]);
-    if let Some(mask) = p.last_mut() {
-        *mask = rates.mask as f32;
-    }
+    let mut u = vec![0.0; schedule.classes()];
     (0..canvas.batch * canvas.length)
         .map(|cell| match (canvas.kept(cell), canvas.tokens.get(cell)) {
             (Some(token), _) => token,
             (None, Some(&token)) if canvas.strength < 1.0 => {
-                let token = token as usize;
-                set(&mut p, token, (rates.keep + rates.replace) as f32);
                 noise.classes(0, cell / canvas.length, cell % canvas.length, &mut u);
-                let drawn = race(&p, &mut u) as u32;
-                set(&mut p, token, rates.replace as f32);
-                drawn
+                noised_by_gumbel(token, rates, &mut u)
             }
             _ => schedule.mask_id(),
         })
         .collect()
-}
-
-/// Sets one probability.
-fn set(p: &mut [f32], class: usize, value: f32) {
-    if let Some(slot) = p.get_mut(class) {
-        *slot = value;
-    }
 }
 
 impl Sampler {

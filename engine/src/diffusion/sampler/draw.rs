@@ -120,7 +120,7 @@ pub(super) fn argmax(values: impl Iterator<Item = f32>) -> usize {
 /// draws `u`, which it overwrites.
 ///
 /// The same as the reference's `argmax(ln p - ln(-ln(u + 1e-30) + 1e-30))`, the Gumbel trick.
-pub(super) fn race(p: &[f32], u: &mut [f32]) -> usize {
+pub(in crate::diffusion) fn race(p: &[f32], u: &mut [f32]) -> usize {
     simd::dispatch(
         #[inline(always)]
         || u.iter_mut().for_each(|u| *u = 1e-30 - vector::ln(*u + 1e-30)),

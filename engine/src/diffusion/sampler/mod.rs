@@ -16,6 +16,7 @@ pub use config::{Method, SamplerConfig};
 use super::{Denoiser, DiffusionError, Schedule};
 use ancestral::Reverse;
 use candle_core::{Device, Tensor};
+pub(super) use draw::race;
 use draw::{Logits, NoiseSource, SeededNoise};
 use purity::Unmasking;
 
@@ -71,7 +72,7 @@ impl Sampler {
         Self::with_noise(schedule, config, canvas, Box::new(SeededNoise::new(seed, variations)))
     }
 
-    /// The same with the draws from elsewhere (the reference's, in tests).
+    /// The same with the draws from elsewhere (the reference's, for parity).
     fn with_noise(
         schedule: &Schedule,
         config: SamplerConfig,
@@ -184,7 +185,6 @@ impl Sampler {
     }
 }
 
-#[cfg(test)]
-mod parity_tests;
+pub(crate) mod parity;
 #[cfg(test)]
 mod tests;

@@ -143,28 +143,34 @@ pub(super) fn scatter(
     (first, step): (usize, usize),
 ) {
     const BLOCK: usize = 16;
-    for (index, rows) in rows.chunks(BLOCK * width).enumerate() {
-        let height = rows.len() / width;
-        for left in (0..width).step_by(BLOCK) {
-            let count = BLOCK.min(width - left);
-            let mut block = [0.0; BLOCK * BLOCK];
+    // A few lines of the output at a time: they lie in different pages.
+    for left in (0..width).step_by(BLOCK) {
+        let count = BLOCK.min(width - left);
+        for (index, rows) in rows.chunks(BLOCK * width).enumerate() {
+            let height = rows.len() / width;
+            let mut block = [[0.0; BLOCK]; BLOCK];
             for (i, row) in rows.chunks_exact(width).enumerate() {
-                for (j, value) in row[left..left + count].iter().enumerate() {
-                    block[j * BLOCK + i] = *value;
+                let values = &row[left..left + count];
+                if let Ok(values) = <&[f32; BLOCK]>::try_from(values) {
+                    for j in 0..BLOCK {
+                        block[j][i] = values[j];
+                    }
+                } else {
+                    block.iter_mut().zip(values).for_each(|(line, value)| line[i] = *value);
                 }
             }
-            for (j, block) in block.chunks_exact(BLOCK).take(count).enumerate() {
+            for (j, line) in block.iter().enumerate().take(count) {
                 let start = first + (left + j) * step + index * BLOCK;
                 // SAFETY: every position belongs to one tile, and every tile to one task.
                 #[allow(unsafe_code)]
                 let target = unsafe { out.part(start, height) };
-                match residual {
-                    None => target.copy_from_slice(&block[..height]),
-                    Some(residual) => {
-                        for ((t, b), r) in target.iter_mut().zip(block).zip(&residual[start..]) {
-                            *t = b + r;
-                        }
-                    }
+                let mut line = *line;
+                if let Some(residual) = residual {
+                    line.iter_mut().zip(&residual[start..start + height]).for_each(|(x, r)| *x += r);
+                }
+                match <&mut [f32; BLOCK]>::try_from(&mut *target) {
+                    Ok(target) => *target = line,
+                    Err(_) => target.copy_from_slice(&line[..height]),
                 }
             }
         }

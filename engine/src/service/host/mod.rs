@@ -7,4 +7,4 @@ mod resident;
 
 pub use candle_pool::disable_candle_pool;
 pub(super) use priority::{low_priority_pool, lower_thread_priority};
-pub(super) use resident::keep_loaded;
+pub use resident::keep_loaded;

@@ -9,7 +9,7 @@ use std::sync::Once;
 
 /// Asks the system never to unload the library or program that this code is in. Cheap when
 /// repeated; failure is ignored (nothing unloads a program).
-pub(in crate::service) fn keep_loaded() {
+pub fn keep_loaded() {
     static ONCE: Once = Once::new();
     ONCE.call_once(pin);
 }

@@ -289,36 +289,29 @@ impl Output<'_> {
         addend: Addend,
         finish: Finish,
     ) {
-        // The loops run over whole rows of the block, whose length is known, and then over all of it: loops over the
-        // few columns of an output row would mostly be their own remainder.
-        let pad = |values: &[f32]| {
-            let mut row = [0.0; BLOCK];
-            row[..cols.len()].copy_from_slice(values);
-            row
-        };
         simd::dispatch(
             #[inline(always)]
             || {
+                let bias = match addend {
+                    Addend::Bias(bias) | Addend::BiasAndOutput(bias) => padded(&bias[cols.clone()]),
+                    Addend::Nothing | Addend::Output => [0.0; BLOCK],
+                };
+                let onto = matches!(addend, Addend::Output | Addend::BiasAndOutput(_));
                 let lines = sums.0.as_chunks_mut::<BLOCK>().0;
-                if let Addend::Bias(bias) | Addend::BiasAndOutput(bias) = addend {
-                    let bias = pad(&bias[cols.clone()]);
-                    for line in lines.iter_mut() {
-                        for j in 0..BLOCK {
-                            line[j] += bias[j];
-                        }
+                for (row, line) in rows.clone().zip(lines.iter_mut()) {
+                    let output = if onto { padded(self.line(row, &cols)) } else { [0.0; BLOCK] };
+                    for j in 0..BLOCK {
+                        line[j] += bias[j] + output[j];
                     }
                 }
-                if let Addend::Output | Addend::BiasAndOutput(_) = addend {
-                    for (row, line) in rows.clone().zip(lines.iter_mut()) {
-                        let output = pad(self.line(row, &cols));
-                        for j in 0..BLOCK {
-                            line[j] += output[j];
-                        }
-                    }
-                }
+                // Over all of the block at once: loops over one row would mostly be their own remainder.
                 finish.apply(lines.as_flattened_mut());
                 for (row, line) in rows.zip(lines) {
-                    self.line(row, &cols).copy_from_slice(&line[..cols.len()]);
+                    let target = self.line(row, &cols);
+                    match <&mut [f32; BLOCK]>::try_from(&mut *target) {
+                        Ok(target) => *target = *line,
+                        Err(_) => target.copy_from_slice(&line[..cols.len()]),
+                    }
                 }
             },
         );
@@ -330,6 +323,19 @@ impl Output<'_> {
     fn line(&self, row: usize, cols: &Range<usize>) -> &mut [f32] {
         // SAFETY: of a block that no other task writes (see `write`), and used up before the next call.
         unsafe { self.data.part(row * self.cols + cols.start, cols.len()) }
+    }
+}
+
+/// A row of a block, zeros past the end.
+#[inline(always)]
+fn padded(values: &[f32]) -> [f32; BLOCK] {
+    match <&[f32; BLOCK]>::try_from(values) {
+        Ok(values) => *values,
+        Err(_) => {
+            let mut row = [0.0; BLOCK];
+            row[..values.len()].copy_from_slice(values);
+            row
+        }
     }
 }
 
