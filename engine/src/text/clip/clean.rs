@@ -7,7 +7,8 @@ use unicode_normalization::UnicodeNormalization;
 ///
 /// The reference runs ftfy, of which this has what matters to text that somebody typed: curly quotes, Latin ligatures,
 /// full- and half-width forms, control characters and NFC. ftfy's guesses at text decoded with the wrong character
-/// encoding ("sÃ³" for "só") are not here: a prompt is never decoded from bytes.
+/// encoding ("sÃ³" for "só", C1 control characters) and its removal of terminal colours are not here: a prompt is never
+/// decoded from bytes.
 #[must_use]
 pub fn clean(prompt: &str) -> String {
     let fixed = fix(prompt.to_lowercase());

@@ -102,7 +102,7 @@ fn describe(vocabulary: &BTreeMap<String, u32>, merges: &[[String; 2]]) -> Resul
         id.copied().ok_or_else(|| TextError::Tokenizer(format!("its vocabulary lacks {content}")))
     };
     let (start, end) = (marker(START)?, marker(END)?);
-    // The reference knows the markers in a prompt, too.
+    // The reference knows the markers in a prompt, too (but not right after other punctuation, as this does).
     let added = |id: u32, content: &str| {
         json!({
             "id": id, "content": content, "special": true,
