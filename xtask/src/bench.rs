@@ -1,5 +1,8 @@
 //! `cargo xtask bench`: times every stage from prompt to clip, as medians over several runs.
+//!
+//! `SOUNDLOCD_MATMUL=avx512` or `f32` measures other units than the machine's fastest.
 
+use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -10,8 +13,9 @@ use candle_core::{Device, Tensor};
 use serde::Serialize;
 use soundlocd_engine::diffusion::transformer;
 use soundlocd_engine::generator::PackGenerator;
+use soundlocd_engine::layers::kernel::{Addend, Finish, Frozen, Matrix, Precision, bfloat};
 use soundlocd_engine::pack::Pack;
-use soundlocd_engine::service::{Generator, Request, Settings, Timings};
+use soundlocd_engine::service::{Generator, Progress, Request, Settings, Timings};
 
 use crate::device::DeviceChoice;
 
@@ -57,21 +61,31 @@ struct Report {
     /// The first sound, with cold caches.
     first_sound: f64,
     text: f64,
+    /// One denoising step: the median, and what 19 of 20 stay below.
     denoise_step: f64,
+    denoise_step_p95: f64,
     denoise: f64,
     decode: f64,
     vocode: f64,
     finish: f64,
     /// The whole sound, warm.
     total: f64,
+    /// The sum of the stages for other numbers of steps: 100, the paper's, then 25 and 10.
+    total_of_steps: BTreeMap<u32, f64>,
     /// Most memory this process ever had in RAM, in bytes; `None` where the system does not tell.
     peak_resident_bytes: Option<u64>,
     /// Floating-point operations of one denoising step, counted from the architecture.
     step_gflop: f64,
-    /// What the denoising reaches, and what a large matrix product reaches on this device.
+    /// What the denoising reaches.
     denoise_gflops: f64,
+    /// What a large matrix product reaches on this device at best: in f32, and on the unit that the model uses.
     matmul_gflops: f64,
+    unit: &'static str,
+    unit_matmul_gflops: f64,
 }
+
+/// Numbers of steps of [`Report::total_of_steps`].
+const STEPS: [u32; 3] = [100, 25, 10];
 
 /// Runs `cargo xtask bench`.
 pub fn run(args: Args) -> Result<()> {
@@ -105,14 +119,25 @@ fn measure(args: &Args) -> Result<Report> {
         ..recommended.clone()
     };
     let request = Request { settings, ..Request::new(args.prompt.clone(), 1) }.validate()?;
+    let mut steps = Vec::new();
     let mut sound = |seed: u64| -> Result<Timings> {
         let request = Request { seed, ..request.clone() };
-        let (clip, total) = timed(|| generator.generate(&request, 0, &mut |_| ControlFlow::Continue(())));
+        // Progress is reported before the first step and after each.
+        let mut last: Option<Instant> = None;
+        let mut note = |progress: Progress| {
+            let now = Instant::now();
+            steps.extend(last.filter(|_| progress.step > 0).map(|last| now - last));
+            last = Some(now);
+            ControlFlow::Continue(())
+        };
+        let (clip, total) = timed(|| generator.generate(&request, 0, &mut note));
         black_box(clip?);
         Ok(Timings { total, ..generator.timings() })
     };
     let first_sound = sound(0)?.total;
     let timings = (1..=u64::from(args.runs)).map(&mut sound).collect::<Result<Vec<_>>>()?;
+    // Not those of the first sound, with cold caches.
+    let steps = steps.split_off(steps.len().min(request.settings.steps as usize));
     // Before the loads and products below, which a user never has in memory at once.
     let peak_resident_bytes = peak_resident_bytes();
 
@@ -124,17 +149,22 @@ fn measure(args: &Args) -> Result<Report> {
     }
 
     let stage = |stage: fn(&Timings) -> Duration| median(timings.iter().map(stage).collect());
-    let steps = request.settings.steps;
     let config = &pack.manifest().transformer;
     // Guidance evaluates every step twice: with the prompt and without.
     let evaluations = if request.settings.guidance == 1.0 { 1.0 } else { 2.0 };
     let columns = request.settings.columns(pack.manifest().codec.frames_per_column(), config.max_columns);
     let step_gflop = evaluations * forward_flop(config, columns * config.rows) / 1e9;
-    let denoise_step = stage(|timings| timings.diffusion) / f64::from(steps);
+    let denoise_step = percentile(steps.clone(), 0.5);
+    let once = stage(|timings| timings.text + timings.codec + timings.vocoder + timings.finish);
+    let (unit, precision) = match bfloat::unit().filter(|_| device.is_cpu()) {
+        Some(bfloat::Unit::Tiles) => ("AMX bfloat16", Precision::Bf16),
+        Some(bfloat::Unit::Avx512) => ("AVX-512 bfloat16", Precision::Bf16),
+        None => ("f32", Precision::F32),
+    };
     Ok(Report {
         pack: pack.manifest().name.clone(),
         seconds: request.settings.seconds,
-        steps,
+        steps: request.settings.steps,
         guidance: request.settings.guidance,
         runs: args.runs,
         cores: std::thread::available_parallelism().map_or(1, usize::from),
@@ -143,15 +173,19 @@ fn measure(args: &Args) -> Result<Report> {
         first_sound: first_sound.as_secs_f64(),
         text: stage(|timings| timings.text),
         denoise_step,
+        denoise_step_p95: percentile(steps, 0.95),
         denoise: stage(|timings| timings.diffusion),
         decode: stage(|timings| timings.codec),
         vocode: stage(|timings| timings.vocoder),
         finish: stage(|timings| timings.finish),
         total: stage(|timings| timings.total),
+        total_of_steps: STEPS.map(|steps| (steps, once + f64::from(steps) * denoise_step)).into(),
         peak_resident_bytes,
         step_gflop,
         denoise_gflops: step_gflop / denoise_step,
-        matmul_gflops: matmul_gflops(&device, args.runs)?,
+        matmul_gflops: matmul_gflops(&device, Precision::F32, args.runs)?,
+        unit,
+        unit_matmul_gflops: matmul_gflops(&device, precision, args.runs)?,
     })
 }
 
@@ -171,22 +205,30 @@ fn forward_flop(config: &transformer::Config, tokens: usize) -> f64 {
     2.0 * tokens * per_token
 }
 
-/// What a product of two 1024 x 1024 matrices reaches, in 10^9 operations a second.
-fn matmul_gflops(device: &Device, runs: u32) -> Result<f64> {
+/// What a product of two 1024 x 1024 matrices reaches at best, in 10^9 operations a second.
+fn matmul_gflops(device: &Device, precision: Precision, runs: u32) -> Result<f64> {
     const SIZE: usize = 1024;
     let left = Tensor::rand(-1f32, 1f32, (SIZE, SIZE), device)?;
     let right = Tensor::rand(-1f32, 1f32, (SIZE, SIZE), device)?;
-    left.matmul(&right)?;
-    let mut times = Vec::new();
-    for _ in 0..runs {
-        let (product, time) = timed(|| -> Result<f32> {
-            // Reading one value waits for a device that works on its own.
-            Ok(left.matmul(&right)?.get(0)?.get(0)?.to_scalar::<f32>()?)
-        });
-        black_box(product?);
-        times.push(time);
+    let mut product: Box<dyn FnMut() -> Result<f32>> = if device.is_cpu() {
+        let (left, right) = (left.flatten_all()?.to_vec1::<f32>()?, right.flatten_all()?.to_vec1::<f32>()?);
+        let frozen = Frozen::new(Matrix::row_major(&right, SIZE, SIZE), precision);
+        let mut out = vec![0.0; SIZE * SIZE];
+        Box::new(move || {
+            frozen.multiply(Matrix::row_major(&left, SIZE, SIZE), &mut out, Addend::Nothing, Finish::Nothing);
+            Ok(out.first().copied().unwrap_or_default())
+        })
+    } else {
+        // Reading one value waits for a device that works on its own.
+        Box::new(move || Ok(left.matmul(&right)?.get(0)?.get(0)?.to_scalar::<f32>()?))
+    };
+    let mut best = Duration::MAX;
+    for _ in 0..2 * runs + 1 {
+        let (value, time) = timed(&mut product);
+        black_box(value?);
+        best = best.min(time);
     }
-    Ok(2.0 * (SIZE as f64).powi(3) / 1e9 / median(times))
+    Ok(2.0 * (SIZE as f64).powi(3) / 1e9 / best.as_secs_f64())
 }
 
 /// A result and how long it took.
@@ -205,6 +247,13 @@ fn median(mut times: Vec<Duration>) -> f64 {
         (Some(upper), 0) => (times[middle - 1] + *upper).as_secs_f64() / 2.0,
         (Some(time), _) => time.as_secs_f64(),
     }
+}
+
+/// The time in seconds that a share of all stays below or reaches.
+fn percentile(mut times: Vec<Duration>, share: f64) -> f64 {
+    times.sort();
+    let index = (share * times.len() as f64).ceil() as usize;
+    times.get(index.saturating_sub(1)).map_or(f64::NAN, Duration::as_secs_f64)
 }
 
 /// Most memory this process ever had in RAM (Linux: `VmHWM`).
@@ -227,22 +276,27 @@ fn print(report: &Report) {
     seconds("first sound", report.first_sound);
     seconds("text", report.text);
     seconds("denoise, one step", report.denoise_step);
+    seconds("denoise, 95 % of steps below", report.denoise_step_p95);
     seconds("denoise, all steps", report.denoise);
     seconds("decode", report.decode);
     seconds("vocode", report.vocode);
     seconds("finish", report.finish);
     seconds("whole sound, warm", report.total);
+    for (steps, total) in report.total_of_steps.iter().rev() {
+        seconds(&format!("the same of {steps} steps"), *total);
+    }
     if let Some(bytes) = report.peak_resident_bytes {
         println!("{:<28}{:>9.0} MB", "peak memory", bytes as f64 / 1e6);
     }
     println!("{:<28}{:>9.2} GFLOP", "one denoising step", report.step_gflop);
     println!(
-        "{:<28}{:>9.1} GFLOP/s ({:.0} % of a large matrix product's {:.1})",
+        "{:<28}{:>9.1} GFLOP/s ({:.0} % of a large matrix product's)",
         "denoising reaches",
         report.denoise_gflops,
-        100.0 * report.denoise_gflops / report.matmul_gflops,
-        report.matmul_gflops
+        100.0 * report.denoise_gflops / report.unit_matmul_gflops,
     );
+    println!("{:<28}{:>9.1} GFLOP/s ({})", "a large matrix product", report.unit_matmul_gflops, report.unit);
+    println!("{:<28}{:>9.1} GFLOP/s (f32)", "", report.matmul_gflops);
 }
 
 #[cfg(test)]
@@ -255,6 +309,12 @@ mod tests {
         assert_eq!(seconds(&[9, 1, 4]), 4.0);
         assert_eq!(seconds(&[9, 1, 4, 2]), 3.0);
         assert!(seconds(&[]).is_nan());
+        let share = |values: &[u64], share: f64| {
+            percentile(values.iter().map(|s| Duration::from_secs(*s)).collect(), share)
+        };
+        assert_eq!(share(&[3, 1, 2, 4], 0.5), 2.0);
+        assert_eq!(share(&(1..=100).rev().collect::<Vec<_>>(), 0.95), 95.0);
+        assert_eq!(share(&[7], 0.95), 7.0);
     }
 
     #[test]

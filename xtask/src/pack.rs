@@ -2,6 +2,7 @@
 
 mod build;
 mod measure;
+mod random;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -24,6 +25,8 @@ enum Command {
     Verify(Which),
     /// Describe a pack and each of its parts.
     Inspect(Which),
+    /// Write a pack of a known size with random weights, to measure with.
+    Random(random::Args),
 }
 
 /// A pack.
@@ -38,6 +41,10 @@ pub fn run(args: Args) -> Result<()> {
     match args.command {
         Command::Build(args) => {
             build::run(&args)?;
+            inspect(&Pack::open(&args.out)?)
+        }
+        Command::Random(args) => {
+            random::run(&args)?;
             inspect(&Pack::open(&args.out)?)
         }
         Command::Verify(which) => {

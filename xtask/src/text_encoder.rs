@@ -86,7 +86,7 @@ impl Published {
             config = config.with_max_tokens(max_tokens);
         }
         let tensors: BTreeMap<String, Tensor> =
-            Weights::decode(&path, bytes)?.tensors().clone().into_iter().collect();
+            Weights::decode(&path, bytes)?.tensors()?.into_iter().collect();
         config.layout()?.check(&tensors).with_context(|| path.clone())?;
         Ok(Self { tokenizer: tokenizer_beside(folder, &config)?, config, tensors })
     }

@@ -161,7 +161,7 @@ fn the_moving_averages_are_taken() {
         ("head.proj.bias", "transformer.to_logits.1.bias", false),
     ] {
         let turn = |tensor: Tensor| if transposed { tensor.t().unwrap() } else { tensor };
-        let found = values(&weights.tensors()[ours]);
+        let found = values(&weights.tensor(ours).unwrap());
         assert_eq!(found, values(&turn(ema.tensor(theirs).unwrap())), "{ours}");
         assert_ne!(found, values(&turn(model.tensor(&format!("transformer.{theirs}")).unwrap())), "{ours}");
     }
@@ -172,7 +172,7 @@ fn the_moving_averages_are_taken() {
 fn the_parts_compute_what_the_reference_does() {
     let scratch = Scratch::new("import-parity");
     let pack = Pack::open(&imported(&scratch)).unwrap();
-    let weights = |part| pack.weights(part).unwrap().var_builder(&Device::Cpu);
+    let weights = |part| pack.weights(part).unwrap().into_var_builder(&Device::Cpu);
     let (VocoderConfig::Melgan(vocoder), CodecConfig::Vqgan(codec)) =
         (&pack.manifest().vocoder, &pack.manifest().codec)
     else {

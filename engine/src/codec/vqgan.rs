@@ -5,7 +5,7 @@
 
 use super::quantizer::{BetaTerm, Quantized, Quantizer, QuantizerConfig};
 use crate::layers::kernel::Precision;
-use crate::layers::{Conv2d, ConvGeometry, GroupNorm, attention, silu};
+use crate::layers::{Activation, Conv2d, ConvGeometry, GroupNorm, attention};
 use candle_core::{Result, Tensor, bail};
 use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
@@ -149,9 +149,9 @@ impl Vqgan {
         self.quantizer.codebook()
     }
 
-    /// The weight of the decoder's last layer, to which adversarial training adapts its loss.
+    /// The weight of the decoder's last layer, to which adversarial training adapts its loss; `None` if it is frozen.
     #[must_use]
-    pub fn last_layer(&self) -> &Tensor {
+    pub fn last_layer(&self) -> Option<&Tensor> {
         self.decoder.conv_out.weight()
     }
 
@@ -249,12 +249,9 @@ impl ResBlock {
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let h = self.conv1.forward(&silu(&self.norm1.forward(x)?)?)?;
-        let h = self.conv2.forward(&silu(&self.norm2.forward(&h)?)?)?;
-        match &self.shortcut {
-            Some(shortcut) => shortcut.forward(x)? + h,
-            None => x + h,
-        }
+        let h = self.conv1.forward_fused(x, Activation::NormSilu(&self.norm1), None)?;
+        let shortcut = self.shortcut.as_ref().map(|shortcut| shortcut.forward(x)).transpose()?;
+        self.conv2.forward_fused(&h, Activation::NormSilu(&self.norm2), Some(shortcut.as_ref().unwrap_or(x)))
     }
 }
 
@@ -285,7 +282,7 @@ impl AttnBlock {
         let positions = |conv: &Conv2d| conv.forward(&h)?.flatten_from(2)?.transpose(1, 2)?.contiguous();
         let h = attention(&positions(&self.q)?, &positions(&self.k)?, &positions(&self.v)?, 1, None)?;
         let h = h.transpose(1, 2)?.contiguous()?.reshape(x.shape())?;
-        x + self.proj_out.forward(&h)?
+        self.proj_out.forward_fused(&h, Activation::None, Some(x))
     }
 }
 
@@ -386,7 +383,7 @@ impl Encoder {
             }
         }
         let x = self.mid.forward(&x)?;
-        self.conv_out.forward(&silu(&self.norm_out.forward(&x)?)?)
+        self.conv_out.forward_fused(&x, Activation::NormSilu(&self.norm_out), None)
     }
 }
 
@@ -444,7 +441,7 @@ impl Decoder {
                 x = double(&x, conv)?;
             }
         }
-        self.conv_out.forward(&silu(&self.norm_out.forward(&x)?)?)
+        self.conv_out.forward_fused(&x, Activation::NormSilu(&self.norm_out), None)
     }
 }
 

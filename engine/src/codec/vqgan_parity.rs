@@ -1,6 +1,7 @@
 //! The codec against every activation that the reference recorded, under PyTorch's names of its modules.
 
 use super::*;
+use crate::layers::silu;
 use crate::parity::{Fixture, Fixtures, ParityError, Report, Tolerance};
 use candle_core::{DType, Device};
 use std::collections::BTreeMap;

@@ -3,7 +3,7 @@
 
 use super::Denoiser;
 use crate::layers::kernel::Precision;
-use crate::layers::{Embedding, LayerNorm, Linear, adaptive_layer_norm, attention, quick_gelu, silu};
+use crate::layers::{Embedding, LayerNorm, Linear, adaptive_layer_norm, attention_with, silu};
 use crate::lora::{self, Adapter, LoraError, Target};
 use crate::text::additive_mask;
 use candle_core::{Device, Result, Tensor, bail};
@@ -118,10 +118,16 @@ impl AdaLayerNorm {
     fn new(config: &Config, vs: VarBuilder) -> Result<Self> {
         let emb = Embedding::new(config.timesteps, config.width, vs.pp("emb"))?;
         let linear = Linear::new(config.width, 2 * config.width, vs.pp("linear"))?;
-        Ok(Self { table: Modulation::Learned { emb, linear } })
+        let trains = emb.weight().track_op() || linear.weight()?.track_op();
+        let mut norm = Self { table: Modulation::Learned { emb, linear } };
+        if !trains {
+            norm.tabulate()?;
+        }
+        Ok(norm)
     }
 
-    /// Replaces the computation by its table: exact, because it depends on the timestep alone.
+    /// Replaces the computation by its table: exact, because it depends on the timestep alone. Weights that take no
+    /// gradient are tabulated as they are loaded, so that not all of them are in memory at once.
     fn tabulate(&mut self) -> Result<()> {
         if let Modulation::Learned { emb, linear } = &self.table {
             self.table = Modulation::Tabulated(linear.forward(&silu(emb.weight())?)?.detach());
@@ -173,6 +179,7 @@ struct Block {
     fc1: Linear,
     fc2: Linear,
     heads: usize,
+    precision: Precision,
 }
 
 impl Block {
@@ -187,6 +194,7 @@ impl Block {
             fc1: Linear::new(width, hidden, vs.pp("mlp.fc1"))?.with_precision(precision),
             fc2: Linear::new(hidden, width, vs.pp("mlp.fc2"))?.with_precision(precision),
             heads: config.heads,
+            precision,
         })
     }
 
@@ -197,29 +205,24 @@ impl Block {
         keys_values: &(Tensor, Tensor),
         mask: Option<&Tensor>,
     ) -> Result<Tensor> {
-        let x = (x + self.attend_to_self(&self.ln1.forward(x, t)?)?)?;
-        let x = (&x + self.attend_to_prompt(&self.ln1_1.forward(&x, t)?, keys_values, mask)?)?;
-        &x + self.perceptron(&self.ln2.forward(&x)?)?
+        let h = self.mix_tokens(&self.ln1.forward(x, t)?)?;
+        let x = self.self_attn.proj.forward_onto(&h, x)?;
+        let h = self.mix_prompt(&self.ln1_1.forward(&x, t)?, keys_values, mask)?;
+        let x = self.cross_attn.proj.forward_onto(&h, &x)?;
+        let h = self.fc1.forward_quick_gelu(&self.ln2.forward(&x)?)?;
+        self.fc2.forward_onto(&h, &x)
     }
 
-    fn attend_to_self(&self, h: &Tensor) -> Result<Tensor> {
+    /// Self-attention before its output projection.
+    fn mix_tokens(&self, h: &Tensor) -> Result<Tensor> {
         let a = &self.self_attn;
-        let h = attention(&a.q.forward(h)?, &a.k.forward(h)?, &a.v.forward(h)?, self.heads, None)?;
-        a.proj.forward(&h)
+        let (q, k, v) = (a.q.forward(h)?, a.k.forward(h)?, a.v.forward(h)?);
+        attention_with(self.precision, &q, &k, &v, self.heads, None)
     }
 
-    fn attend_to_prompt(
-        &self,
-        h: &Tensor,
-        (k, v): &(Tensor, Tensor),
-        mask: Option<&Tensor>,
-    ) -> Result<Tensor> {
-        let c = &self.cross_attn;
-        c.proj.forward(&attention(&c.q.forward(h)?, k, v, self.heads, mask)?)
-    }
-
-    fn perceptron(&self, h: &Tensor) -> Result<Tensor> {
-        self.fc2.forward(&quick_gelu(&self.fc1.forward(h)?)?)
+    /// Cross-attention before its output projection.
+    fn mix_prompt(&self, h: &Tensor, (k, v): &(Tensor, Tensor), mask: Option<&Tensor>) -> Result<Tensor> {
+        attention_with(self.precision, &self.cross_attn.q.forward(h)?, k, v, self.heads, mask)
     }
 }
 

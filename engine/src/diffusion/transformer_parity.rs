@@ -44,17 +44,17 @@ fn compare(fixture: &Fixture) -> std::result::Result<Report, ParityError> {
         let out = block.forward(&x, &timesteps, keys_values, None)?;
         let h = block.ln1.forward(&x, &timesteps)?;
         check("ln1", &h)?;
-        let h = block.attend_to_self(&h)?;
+        let h = block.self_attn.proj.forward(&block.mix_tokens(&h)?)?;
         check("attn1", &h)?;
         x = (x + h)?;
         let h = block.ln1_1.forward(&x, &timesteps)?;
         check("ln1_1", &h)?;
-        let h = block.attend_to_prompt(&h, keys_values, None)?;
+        let h = block.cross_attn.proj.forward(&block.mix_prompt(&h, keys_values, None)?)?;
         check("attn2", &h)?;
         x = (x + h)?;
         let h = block.ln2.forward(&x)?;
         check("ln2", &h)?;
-        check("mlp", &block.perceptron(&h)?)?;
+        check("mlp", &block.fc2.forward(&block.fc1.forward_quick_gelu(&h)?)?)?;
         check("out", &out)?;
         x = out;
     }

@@ -58,18 +58,11 @@ enum Pointwise {
     LeakyRelu(f32),
 }
 
-/// `sqrt(2 / pi)` and the cubic coefficient of the tanh GELU.
-const GELU: (f32, f32) = (0.797_884_6, 0.044_715);
-
-#[inline(always)]
-fn gelu(x: f32) -> f32 {
-    0.5 * x * (1.0 + simd::tanh(GELU.0 * (x + GELU.1 * x * x * x)))
-}
-
 #[inline(always)]
 fn gelu_slope(x: f32) -> f32 {
-    let t = simd::tanh(GELU.0 * (x + GELU.1 * x * x * x));
-    0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * GELU.0 * (1.0 + 3.0 * GELU.1 * x * x)
+    let (scale, cubic) = simd::GELU_TANH;
+    let t = simd::tanh(scale * (x + cubic * x * x * x));
+    0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * scale * (1.0 + 3.0 * cubic * x * x)
 }
 
 /// `x * sigmoid(k x)` and its slope.
@@ -121,19 +114,21 @@ impl CustomOp1 for Pointwise {
                 &mut y,
                 #[inline(always)]
                 #[allow(clippy::redundant_closure, reason = "only a closure can be inlined always")]
-                |x| gelu(x),
+                |x| simd::gelu_tanh(x),
             ),
             Self::QuickGelu => map(
                 x,
                 &mut y,
                 #[inline(always)]
-                |x| x * simd::sigmoid(1.702 * x),
+                #[allow(clippy::redundant_closure, reason = "only a closure can be inlined always")]
+                |x| simd::quick_gelu(x),
             ),
             Self::Silu => map(
                 x,
                 &mut y,
                 #[inline(always)]
-                |x| x * simd::sigmoid(x),
+                #[allow(clippy::redundant_closure, reason = "only a closure can be inlined always")]
+                |x| simd::silu(x),
             ),
             Self::LeakyRelu(k) => map(
                 x,

@@ -1,6 +1,6 @@
 //! Multi-head scaled dot-product attention.
 
-use super::kernel::{self, Addend, Matrix, simd};
+use super::kernel::{self, Addend, Matrix, Precision, simd};
 use super::op;
 use super::softmax::{softmax, softmax_row};
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
@@ -15,6 +15,21 @@ use rayon::prelude::*;
 /// # Errors
 /// When shapes disagree or the width is not a multiple of `heads`.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, mask: Option<&Tensor>) -> Result<Tensor> {
+    attention_with(Precision::F32, q, k, v, heads, mask)
+}
+
+/// [`attention`] whose two products are computed with `precision`. Gradients are always computed in f32.
+///
+/// # Errors
+/// As [`attention`].
+pub fn attention_with(
+    precision: Precision,
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    heads: usize,
+    mask: Option<&Tensor>,
+) -> Result<Tensor> {
     let (batch, n, width) = q.dims3()?;
     let (_, m, _) = k.dims3()?;
     if heads == 0 || width % heads != 0 {
@@ -25,7 +40,10 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, mask: Option<
     }
     if q.device().is_cpu() {
         let mask = mask.map(|mask| Mask::new(mask, [batch, heads, n, m])).transpose()?;
-        let op = Attention { heads, mask };
+        // What a gradient is taken of must be what its backward assumes.
+        let tracks = q.track_op() || k.track_op() || v.track_op();
+        let precision = if tracks { Precision::F32 } else { precision };
+        let op = Attention { heads, mask, precision };
         return q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, op);
     }
     let split = |x: &Tensor, len: usize| -> Result<Tensor> {
@@ -68,6 +86,7 @@ impl Mask {
 struct Attention {
     heads: usize,
     mask: Option<Mask>,
+    precision: Precision,
 }
 
 /// The sizes of one call.
@@ -117,7 +136,7 @@ impl Attention {
     fn weights(&self, s: Sizes, q: &[f32], k: &[f32], batch: usize, head: usize) -> Vec<f32> {
         let mut scores = vec![0.0; s.n * s.m];
         let (q, k) = (s.view(q, s.n, batch, head), s.view(k, s.m, batch, head));
-        kernel::matmul_serial(q, k.t(), &mut scores, Addend::Nothing);
+        kernel::matmul_serial(q, k.t(), &mut scores, Addend::Nothing, self.precision);
         simd::dispatch(
             #[inline(always)]
             || {
@@ -169,7 +188,13 @@ impl CustomOp3 for Attention {
                 let weights = self.weights(s, q, k, batch, head);
                 let mut out = vec![0.0; s.n * s.head()];
                 let weights = Matrix::row_major(&weights, s.n, s.m);
-                kernel::matmul_serial(weights, s.view(v, s.m, batch, head), &mut out, Addend::Nothing);
+                kernel::matmul_serial(
+                    weights,
+                    s.view(v, s.m, batch, head),
+                    &mut out,
+                    Addend::Nothing,
+                    self.precision,
+                );
                 out
             })
             .collect();
@@ -217,10 +242,22 @@ impl Attention {
                 let p = self.weights(s, q, k, batch, head);
                 let g = s.view(grad, s.n, batch, head);
                 let mut dv = vec![0.0; s.m * s.head()];
-                kernel::matmul_serial(Matrix::row_major(&p, s.n, s.m).t(), g, &mut dv, Addend::Nothing);
+                kernel::matmul_serial(
+                    Matrix::row_major(&p, s.n, s.m).t(),
+                    g,
+                    &mut dv,
+                    Addend::Nothing,
+                    Precision::F32,
+                );
                 // dS = P (dP - rowsum(dP P)), with dP = g v^T.
                 let mut ds = vec![0.0; s.n * s.m];
-                kernel::matmul_serial(g, s.view(v, s.m, batch, head).t(), &mut ds, Addend::Nothing);
+                kernel::matmul_serial(
+                    g,
+                    s.view(v, s.m, batch, head).t(),
+                    &mut ds,
+                    Addend::Nothing,
+                    Precision::F32,
+                );
                 simd::dispatch(
                     #[inline(always)]
                     || {
@@ -234,9 +271,21 @@ impl Attention {
                 );
                 let ds = Matrix::row_major(&ds, s.n, s.m);
                 let mut dq = vec![0.0; s.n * s.head()];
-                kernel::matmul_serial(ds, s.view(k, s.m, batch, head), &mut dq, Addend::Nothing);
+                kernel::matmul_serial(
+                    ds,
+                    s.view(k, s.m, batch, head),
+                    &mut dq,
+                    Addend::Nothing,
+                    Precision::F32,
+                );
                 let mut dk = vec![0.0; s.m * s.head()];
-                kernel::matmul_serial(ds.t(), s.view(q, s.n, batch, head), &mut dk, Addend::Nothing);
+                kernel::matmul_serial(
+                    ds.t(),
+                    s.view(q, s.n, batch, head),
+                    &mut dk,
+                    Addend::Nothing,
+                    Precision::F32,
+                );
                 (dq, (dk, dv))
             })
             .collect();

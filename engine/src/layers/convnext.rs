@@ -1,7 +1,7 @@
 //! The ConvNeXt block (Liu et al. 2022), without layer scale.
 
 use super::kernel::Precision;
-use super::{Depthwise, LayerNorm, Linear, gelu_tanh};
+use super::{Depthwise, LayerNorm, Linear};
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
@@ -40,6 +40,6 @@ impl ConvNext {
     /// When the channels disagree.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let h = self.norm.forward(&self.spatial.forward(x)?)?;
-        x + self.project.forward(&gelu_tanh(&self.expand.forward(&h)?)?)?
+        self.project.forward_onto(&self.expand.forward_gelu_tanh(&h)?, x)
     }
 }

@@ -68,6 +68,41 @@ fn linear() {
     check(&[&x, &w], || Linear::from_tensors(w.as_tensor().clone(), None).forward(&x));
 }
 
+/// Frozen weights pass gradients to the input, whatever form they are kept in.
+#[test]
+fn frozen_linear() {
+    let (x, b) = (var(&[2, 3, 5], 1), var(&[4], 3));
+    // Exact in 16 bits.
+    let w = ((var(&[5, 4], 2).as_detached_tensor() * 64.0).unwrap().round().unwrap() / 64.0).unwrap();
+    let trained = Linear::from_tensors(w.clone(), Some(b.as_tensor().clone()));
+    let exact = trained.forward(&x).unwrap();
+    for precision in [kernel::Precision::F32, kernel::Precision::Bf16] {
+        let frozen = Linear::from_tensors(w.clone(), Some(b.as_detached_tensor())).with_precision(precision);
+        assert_eq!(frozen.weight().unwrap().to_vec2::<f32>().unwrap(), w.to_vec2::<f32>().unwrap());
+        let y = frozen.forward(&x).unwrap();
+        let off = (&y - &exact).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap();
+        assert!(off.to_scalar::<f32>().unwrap() < 0.02);
+        // The product with rounded factors has steps, so the exact one is differentiated.
+        let weights = Tensor::from_vec(values(24, 99), y.shape(), &Device::Cpu).unwrap();
+        let grad = |y: &Tensor| (y * &weights).unwrap().sum_all().unwrap().backward().unwrap();
+        let (got, want) = (grad(&y), grad(&exact));
+        let off = (got.get(&x).unwrap() - want.get(&x).unwrap()).unwrap().abs().unwrap();
+        assert!(off.flatten_all().unwrap().max(0).unwrap().to_scalar::<f32>().unwrap() < 0.02);
+        // Fused or not, the same.
+        let still = x.as_detached_tensor();
+        let residual = var(&[2, 3, 4], 9).as_detached_tensor();
+        let pairs = [
+            (frozen.forward_onto(&still, &residual), residual + &y),
+            (frozen.forward_quick_gelu(&still), quick_gelu(&y)),
+            (frozen.forward_gelu_tanh(&still), gelu_tanh(&y)),
+        ];
+        for (got, want) in pairs {
+            let off = (got.unwrap() - want.unwrap()).unwrap().abs().unwrap().flatten_all().unwrap();
+            assert!(off.max(0).unwrap().to_scalar::<f32>().unwrap() < 1e-5);
+        }
+    }
+}
+
 #[test]
 fn activations() {
     let x = var(&[40], 4);

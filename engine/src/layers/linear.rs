@@ -1,22 +1,28 @@
 //! Affine maps with weights stored `[in, out]`, the layout that the fast matmul wants.
 
-use super::kernel::{self, Addend, Matrix, Precision, bfloat};
-use super::op;
+use super::kernel::{self, Addend, Finish, Frozen, Matrix, Precision};
+use super::{gelu_tanh, op, quick_gelu};
 use crate::lora::LowRank;
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Device, Layout, Result, Shape, Tensor, bail};
 use candle_nn::VarBuilder;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// `y = x W + b` with `W` `[in, out]` (PyTorch's transposed).
 #[derive(Debug, Clone)]
 pub struct Linear {
-    weight: Tensor,
+    weight: Weight,
     bias: Option<Tensor>,
     precision: Precision,
-    /// The weight in the matrix unit's layout, made at the first use of a frozen weight.
-    packed: Arc<OnceLock<bfloat::Packed>>,
     /// What adapters add to the output.
     changes: Vec<LowRank>,
+}
+
+#[derive(Debug, Clone)]
+enum Weight {
+    /// f32, on any device, with or without a gradient.
+    Tensor(Tensor),
+    /// On the CPU and without a gradient: in the form that multiplies fastest, which is the smallest as well.
+    Frozen(Arc<Frozen>),
 }
 
 impl Linear {
@@ -42,13 +48,28 @@ impl Linear {
     /// From tensors: `weight` `[in, out]`, `bias` `[out]`.
     #[must_use]
     pub fn from_tensors(weight: Tensor, bias: Option<Tensor>) -> Self {
-        Self { weight, bias, precision: Precision::F32, packed: Arc::default(), changes: Vec::new() }
+        Self { weight: Weight::Tensor(weight), bias, precision: Precision::F32, changes: Vec::new() }
     }
 
     /// The same map, computed with `precision`.
+    ///
+    /// On the CPU, a weight that takes no gradient is kept in the form that suits the machine from here on: rounded to
+    /// bfloat16 if that is how it multiplies, else in 16 bits if they hold it exactly. Gradients still pass to the
+    /// input.
     #[must_use]
     pub fn with_precision(mut self, precision: Precision) -> Self {
         self.precision = precision;
+        let trains = |tensor: &Tensor| tensor.track_op() || !tensor.device().is_cpu();
+        if let Weight::Tensor(weight) = &self.weight
+            && !trains(weight)
+            && !self.bias.as_ref().is_some_and(trains)
+            && let Ok((input, output)) = weight.dims2()
+            && let Ok(Some(frozen)) = op::with_slice(weight, |values| {
+                Ok(Frozen::smaller(Matrix::row_major(values, input, output), precision))
+            })
+        {
+            self.weight = Weight::Frozen(Arc::new(frozen));
+        }
         self
     }
 
@@ -63,10 +84,11 @@ impl Linear {
     ///
     /// # Errors
     /// When the shapes disagree.
-    pub fn merged_with(mut self, change: &LowRank) -> Result<Self> {
-        self.weight = (&self.weight + change.delta()?)?;
-        self.packed = Arc::default();
-        Ok(self)
+    pub fn merged_with(self, change: &LowRank) -> Result<Self> {
+        let weight = (self.weight()? + change.delta()?)?;
+        let (frozen, precision) = (matches!(self.weight, Weight::Frozen(_)), self.precision);
+        let merged = Self { weight: Weight::Tensor(weight), ..self };
+        Ok(if frozen { merged.with_precision(precision) } else { merged })
     }
 
     /// `[..., in]` to `[..., out]`.
@@ -74,48 +96,108 @@ impl Linear {
     /// # Errors
     /// When the last dimension of `x` is not `in`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let mut y = self.unchanged(x)?;
+        let mut y = self.run(x, Finish::Nothing)?;
         for change in &self.changes {
             y = (y + change.forward(x)?)?;
         }
         Ok(y)
     }
 
-    /// The map without what adapters add.
-    fn unchanged(&self, x: &Tensor) -> Result<Tensor> {
-        let (input, output) = self.weight.dims2()?;
-        let mut shape = x.dims().to_vec();
-        match shape.last_mut() {
-            Some(last) if *last == input => *last = output,
+    /// [`quick_gelu`] of [`Linear::forward`].
+    ///
+    /// # Errors
+    /// When the last dimension of `x` is not `in`.
+    pub fn forward_quick_gelu(&self, x: &Tensor) -> Result<Tensor> {
+        if self.is_frozen_for(x) { self.run(x, Finish::QuickGelu) } else { quick_gelu(&self.forward(x)?) }
+    }
+
+    /// [`gelu_tanh`] of [`Linear::forward`].
+    ///
+    /// # Errors
+    /// When the last dimension of `x` is not `in`.
+    pub fn forward_gelu_tanh(&self, x: &Tensor) -> Result<Tensor> {
+        if self.is_frozen_for(x) { self.run(x, Finish::GeluTanh) } else { gelu_tanh(&self.forward(x)?) }
+    }
+
+    /// `residual` `[..., out]` plus [`Linear::forward`].
+    ///
+    /// # Errors
+    /// When the last dimension of `x` is not `in`, or the residual is of another shape than the output.
+    pub fn forward_onto(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        match &self.weight {
+            Weight::Frozen(frozen) if self.is_frozen_for(x) && !residual.track_op() => {
+                let rows = self.rows(x, frozen.rows())?;
+                let (flat, onto) = (residual.contiguous()?, rows.contiguous()?);
+                let flat = flat.reshape((rows.dim(0)?, frozen.cols()))?;
+                let op = Fixed { frozen: frozen.clone(), bias: self.bias_values()?, finish: Finish::Nothing };
+                onto.apply_op2(&flat, op)?.reshape(residual.shape())
+            }
+            _ => residual + self.forward(x)?,
+        }
+    }
+
+    /// Whether a product with `x` is all there is, and needs no gradient.
+    fn is_frozen_for(&self, x: &Tensor) -> bool {
+        matches!(self.weight, Weight::Frozen(_)) && self.changes.is_empty() && !x.track_op()
+    }
+
+    /// `x` as `[rows, in]`.
+    fn rows(&self, x: &Tensor, input: usize) -> Result<Tensor> {
+        match x.dims().last() {
+            Some(last) if *last == input => x.reshape(((), input)),
             _ => bail!("linear: expected [..., {input}], found {:?}", x.shape()),
         }
-        let rows = x.reshape(((), input))?;
-        let y = if x.device().is_cpu() {
-            let op = Affine { precision: self.precision, packed: self.packed_if_frozen() };
-            let (rows, weight) = (rows.contiguous()?, self.weight.contiguous()?);
-            match &self.bias {
-                Some(bias) => rows.apply_op3(&weight, bias, op)?,
-                None => rows.apply_op2(&weight, op)?,
+    }
+
+    fn run(&self, x: &Tensor, finish: Finish) -> Result<Tensor> {
+        let (input, output) = match &self.weight {
+            Weight::Tensor(weight) => weight.dims2()?,
+            Weight::Frozen(frozen) => (frozen.rows(), frozen.cols()),
+        };
+        let rows = self.rows(x, input)?;
+        let mut shape = x.dims().to_vec();
+        if let Some(last) = shape.last_mut() {
+            *last = output;
+        }
+        let y = match &self.weight {
+            Weight::Frozen(frozen) => {
+                let op = Fixed { frozen: frozen.clone(), bias: self.bias_values()?, finish };
+                rows.contiguous()?.apply_op1(op)?
             }
-        } else {
-            let y = rows.matmul(&self.weight)?;
-            match &self.bias {
-                Some(bias) => y.broadcast_add(bias)?,
-                None => y,
+            Weight::Tensor(weight) if x.device().is_cpu() => {
+                let op = Affine { precision: self.precision };
+                let (rows, weight) = (rows.contiguous()?, weight.contiguous()?);
+                match &self.bias {
+                    Some(bias) => rows.apply_op3(&weight, &bias.contiguous()?, op)?,
+                    None => rows.apply_op2(&weight, op)?,
+                }
+            }
+            Weight::Tensor(weight) => {
+                let y = rows.matmul(weight)?;
+                match &self.bias {
+                    Some(bias) => y.broadcast_add(bias)?,
+                    None => y,
+                }
             }
         };
         y.reshape(shape)
     }
 
-    fn packed_if_frozen(&self) -> Option<Packing> {
-        let unit = bfloat::unit().filter(|_| self.precision == Precision::Bf16 && !self.weight.track_op());
-        unit.map(|unit| Packing { unit, packed: self.packed.clone() })
+    fn bias_values(&self) -> Result<Option<Vec<f32>>> {
+        self.bias.as_ref().map(Tensor::to_vec1).transpose()
     }
 
-    /// The weight `[in, out]`.
-    #[must_use]
-    pub fn weight(&self) -> &Tensor {
-        &self.weight
+    /// The weight `[in, out]`, as it multiplies.
+    ///
+    /// # Errors
+    /// Whatever the backend reports.
+    pub fn weight(&self) -> Result<Tensor> {
+        match &self.weight {
+            Weight::Tensor(weight) => Ok(weight.clone()),
+            Weight::Frozen(frozen) => {
+                Tensor::from_vec(frozen.values(), (frozen.rows(), frozen.cols()), &Device::Cpu)
+            }
+        }
     }
 
     /// The bias `[out]`.
@@ -125,16 +207,76 @@ impl Linear {
     }
 }
 
+/// `finish(x W (+ b))` or, with a second argument, `x W (+ b) + residual`, with a weight that does not change.
+struct Fixed {
+    frozen: Arc<Frozen>,
+    bias: Option<Vec<f32>>,
+    finish: Finish,
+}
+
+impl Fixed {
+    fn output(&self, rows: usize, y: Vec<f32>) -> (CpuStorage, Shape) {
+        (CpuStorage::F32(y), (rows, self.frozen.cols()).into())
+    }
+}
+
+impl CustomOp1 for Fixed {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (rows, input) = layout.shape().dims2()?;
+        let mut y = vec![0.0; rows * self.frozen.cols()];
+        let x = Matrix::row_major(op::slice(storage, layout, "linear")?, rows, input);
+        let addend = self.bias.as_deref().map_or(Addend::Nothing, Addend::Bias);
+        self.frozen.multiply(x, &mut y, addend, self.finish);
+        Ok(self.output(rows, y))
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        if self.finish != Finish::Nothing {
+            bail!("linear: a fused activation has no gradient");
+        }
+        let (rows, input) = x.dims2()?;
+        let (weight, output) = (self.frozen.values(), self.frozen.cols());
+        let dx = op::with_slice(grad, |grad| {
+            let mut dx = vec![0.0; rows * input];
+            let (g, w) = (Matrix::row_major(grad, rows, output), Matrix::row_major(&weight, input, output));
+            kernel::matmul(g, w.t(), &mut dx, Addend::Nothing, self.frozen.precision());
+            Ok(dx)
+        })?;
+        Ok(Some(Tensor::from_vec(dx, (rows, input), x.device())?))
+    }
+}
+
+impl CustomOp2 for Fixed {
+    fn name(&self) -> &'static str {
+        "linear onto a residual"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (rows, input) = l1.shape().dims2()?;
+        if l2.shape().dims2()? != (rows, self.frozen.cols()) {
+            bail!("linear: a residual {:?} does not fit", l2.shape());
+        }
+        let mut y = op::slice(s2, l2, "linear")?.to_vec();
+        let x = Matrix::row_major(op::slice(s1, l1, "linear")?, rows, input);
+        let addend = self.bias.as_deref().map_or(Addend::Output, Addend::BiasAndOutput);
+        self.frozen.multiply(x, &mut y, addend, self.finish);
+        Ok(self.output(rows, y))
+    }
+}
+
 /// `x W (+ b)` on the CPU, with its gradients.
 struct Affine {
     precision: Precision,
-    packed: Option<Packing>,
-}
-
-/// Where a frozen weight's packed form is, or goes.
-struct Packing {
-    unit: bfloat::Unit,
-    packed: Arc<OnceLock<bfloat::Packed>>,
 }
 
 impl Affine {
@@ -149,13 +291,7 @@ impl Affine {
         let mut y = vec![0.0; rows * output];
         let addend = bias.map_or(Addend::Nothing, Addend::Bias);
         let (x, weight) = (Matrix::row_major(x, rows, input), Matrix::row_major(weight, input, output));
-        match &self.packed {
-            Some(Packing { unit, packed }) => {
-                let packed = packed.get_or_init(|| bfloat::Packed::new(*unit, weight));
-                bfloat::matmul(x, packed, &mut y, addend);
-            }
-            None => kernel::matmul(x, weight, &mut y, addend, self.precision),
-        }
+        kernel::matmul(x, weight, &mut y, addend, self.precision);
         y
     }
 

@@ -18,14 +18,16 @@ pub mod kernel;
 mod linear;
 mod norm;
 mod op;
+mod reflect;
 mod softmax;
 
 pub use activation::{gelu_erf, gelu_tanh, leaky_relu, quick_gelu, silu};
-pub use attention::attention;
+pub use attention::{attention, attention_with};
 pub use convnext::ConvNext;
-pub use convolution::{Conv1d, Conv2d, ConvGeometry, ConvTranspose1d};
+pub use convolution::{Activation, Conv1d, Conv2d, ConvGeometry, ConvTranspose1d};
 pub use depthwise::Depthwise;
 pub use embedding::Embedding;
 pub use linear::Linear;
 pub use norm::{GroupNorm, LayerNorm, RmsNorm, adaptive_layer_norm, layer_norm};
+pub use reflect::reflect;
 pub use softmax::{log_softmax, softmax};

@@ -4,6 +4,7 @@ use super::kernel::simd;
 use super::op;
 use candle_core::{CpuStorage, CustomOp1, CustomOp3, D, Layout, Result, Shape, Tensor, bail};
 use candle_nn::VarBuilder;
+use rayon::prelude::*;
 
 /// Normalises the last dimension to mean 0 and variance 1 (biased), without scale or shift.
 ///
@@ -145,6 +146,37 @@ impl GroupNorm {
             .broadcast_mul(&self.weight.reshape((1, channels, 1))?)?
             .broadcast_add(&self.bias.reshape((1, channels, 1))?)?
             .reshape(shape)
+    }
+}
+
+impl GroupNorm {
+    /// The scale and the shift that normalise each channel of each picture of `x` `[batch, channels, ...]`.
+    pub(super) fn affine(&self, x: &Tensor) -> Result<(Vec<f32>, Vec<f32>)> {
+        let (batch, channels) = (x.dim(0)?, x.dim(1)?);
+        let (weight, bias) = (self.weight.to_vec1::<f32>()?, self.bias.to_vec1::<f32>()?);
+        let share = channels / self.groups;
+        if weight.len() != channels || x.elem_count() == 0 {
+            bail!("group norm: expected {} channels, found {:?}", weight.len(), x.shape());
+        }
+        let size = x.elem_count() / (batch * self.groups);
+        let moments: Vec<(f32, f32)> = op::with_slice(x, |x| {
+            let group = |group: &[f32]| {
+                simd::dispatch(
+                    #[inline(always)]
+                    || moments(group, self.eps as f32),
+                )
+            };
+            Ok(x.par_chunks(size).map(group).collect())
+        })?;
+        let mut scales = Vec::with_capacity(batch * channels);
+        let mut shifts = Vec::with_capacity(batch * channels);
+        for line in 0..batch * channels {
+            let (mean, r) = moments[line / share];
+            let (weight, bias) = (weight[line % channels], bias[line % channels]);
+            scales.push(weight * r);
+            shifts.push(bias - mean * weight * r);
+        }
+        Ok((scales, shifts))
     }
 }
 

@@ -21,7 +21,7 @@ pub use source::sha256_hex;
 use crate::diffusion::transformer::Transformer;
 use crate::layers::kernel::Precision;
 use crate::text::TextEncoder;
-use crate::weights::{self, Layout, Summary, Weights};
+use crate::weights::{Layout, Summary, Weights};
 use candle_core::Device;
 use candle_nn::VarBuilder;
 use source::Source;
@@ -80,20 +80,25 @@ impl Pack {
     /// # Errors
     /// The first file found wrong.
     pub fn verify(&self) -> Result<&Self, PackError> {
-        let tokenizer = &self.manifest.files.tokenizer;
-        source::check_hash(tokenizer, &self.source.read(tokenizer)?)?;
+        self.manifest.files.iter().try_for_each(|file| self.source.verify(file))?;
         for part in Part::ALL {
-            let file = self.manifest.files.weights(part);
-            let bytes = self.weights_file(part)?;
-            source::check_hash(file, &bytes)?;
-            let shapes = Weights::check(&file.name, &bytes)?;
-            self.layout(part)?.check_shapes(&shapes).map_err(|source| PackError::Layout {
-                file: file.name.clone(),
+            let weights = self.weights(part)?;
+            weights.check()?;
+            self.layout(part)?.check_shapes(&weights.shapes()).map_err(|source| PackError::Layout {
+                file: self.manifest.files.weights(part).name.clone(),
                 part,
                 source,
             })?;
         }
         Ok(self)
+    }
+
+    /// The text encoder's `tokenizer.json`.
+    ///
+    /// # Errors
+    /// When the file is missing, or of another size or hash than the manifest says.
+    pub fn tokenizer(&self) -> Result<Cow<'static, [u8]>, PackError> {
+        self.source.read(&self.manifest.files.tokenizer)
     }
 
     /// Checks that every file is there in the size that the manifest says. Reads none of them: quick enough
@@ -154,30 +159,9 @@ impl Pack {
     /// The weights of `part`.
     ///
     /// # Errors
-    /// When the file is missing, of another size, kind or hash than the manifest says, or not decodable.
-    pub fn weights(&self, part: Part) -> Result<Weights, PackError> {
-        let file = self.manifest.files.weights(part);
-        let bytes = self.weights_file(part)?;
-        if self.source.is_foreign() {
-            source::check_hash(file, &bytes)?;
-        }
-        Ok(Weights::decode(&file.name, &bytes)?)
-    }
-
-    /// The bytes of the weights of `part`, if they are such.
-    fn weights_file(&self, part: Part) -> Result<Cow<'static, [u8]>, PackError> {
-        let file = self.manifest.files.weights(part);
-        let bytes = self.source.read(file)?;
-        if bytes.is_empty() {
-            return Err(PackError::Untrained { file: file.name.clone(), part });
-        }
-        // Before the hash: "this is the codec's file" helps more than "this is not the file".
-        if let Ok(Some(found)) = weights::part_of(&file.name, &bytes)
-            && found != part.name()
-        {
-            return Err(PackError::WrongPart { file: file.name.clone(), expected: part, found });
-        }
-        Ok(bytes)
+    /// When the file is missing, of another size, kind or hash than the manifest says, or no weights file.
+    pub fn weights(&self, part: Part) -> Result<Weights<'static>, PackError> {
+        self.source.weights(self.manifest.files.weights(part), part)
     }
 
     /// Loads all parts onto `device`, on several threads.
@@ -232,25 +216,13 @@ impl Pack {
         Ok(self.counted_vocoder(device)?.0)
     }
 
-    /// The bytes of the text encoder's tokenizer.
-    ///
-    /// # Errors
-    /// When the file is missing, or of another size or hash than the manifest says.
-    pub fn tokenizer(&self) -> Result<Vec<u8>, PackError> {
-        let file = &self.manifest.files.tokenizer;
-        let bytes = self.source.read(file)?;
-        if self.source.is_foreign() {
-            source::check_hash(file, &bytes)?;
-        }
-        Ok(bytes.into_owned())
-    }
-
     fn counted_text_encoder(&self, device: &Device) -> Result<(TextEncoder, u64), PackError> {
         let tokenizer = self.tokenizer()?;
         let weights = self.weights(Part::Text)?;
-        let encoder = TextEncoder::new(&self.manifest.text, &tokenizer, weights.var_builder(device))
+        let parameters = weights.parameters();
+        let encoder = TextEncoder::new(&self.manifest.text, &tokenizer, weights.into_var_builder(device))
             .map_err(|source| PackError::Text { file: self.manifest.files.text.name.clone(), source })?;
-        Ok((encoder, weights.parameters()))
+        Ok((encoder, parameters))
     }
 
     fn counted_transformer(&self, device: &Device) -> Result<(Transformer, u64), PackError> {
@@ -276,12 +248,13 @@ impl Pack {
         new: impl FnOnce(VarBuilder<'static>) -> candle_core::Result<T>,
     ) -> Result<(T, u64), PackError> {
         let weights = self.weights(part)?;
-        let built = new(weights.var_builder(device)).map_err(|source| PackError::Build {
+        let parameters = weights.parameters();
+        let built = new(weights.into_var_builder(device)).map_err(|source| PackError::Build {
             file: self.manifest.files.weights(part).name.clone(),
             part,
             source,
         })?;
-        Ok((built, weights.parameters()))
+        Ok((built, parameters))
     }
 }
 

@@ -1,7 +1,8 @@
 //! Where a pack's bytes come from: the program itself, or a folder.
 
 use super::manifest::MAX_MANIFEST_BYTES;
-use super::{FileEntry, MANIFEST_FILE, PackError};
+use super::{FileEntry, MANIFEST_FILE, PackError, Part};
+use crate::weights::Weights;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -35,11 +36,6 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// Whether the bytes could have changed since the program was built.
-    pub(super) fn is_foreign(&self) -> bool {
-        matches!(self, Self::Folder(_))
-    }
-
     /// The bytes of `pack.json`.
     pub(super) fn manifest(&self) -> Result<Cow<'static, [u8]>, PackError> {
         match self {
@@ -48,6 +44,8 @@ impl Source {
                 let path = folder.join(MANIFEST_FILE);
                 let failed = |source| PackError::Io { file: MANIFEST_FILE.into(), source };
                 let size = match path.metadata() {
+                    // Opening a pipe would wait for ever for somebody to write to it.
+                    Ok(metadata) if !metadata.is_file() => return Err(failed(not_a_file())),
                     Ok(metadata) => metadata.len(),
                     Err(error) if is_absent(&error) => {
                         return Err(PackError::NotAPack { folder: folder.clone() });
@@ -59,7 +57,8 @@ impl Source {
                         "it has {size} bytes, more than the {MAX_MANIFEST_BYTES} possible"
                     )));
                 }
-                read_exactly(&path, size).map(Cow::Owned).map_err(failed)
+                let mut file = File::open(&path).map_err(failed)?;
+                read_all(&mut file, size).map(Cow::Owned).map_err(failed)
             }
         }
     }
@@ -67,66 +66,152 @@ impl Source {
     /// Checks that `file` is there in the size that the manifest says, without reading it.
     pub(super) fn check_size(&self, file: &FileEntry) -> Result<(), PackError> {
         match self {
-            Self::Embedded => embedded_entry(file).map(drop),
-            Self::Folder(folder) => path_of(folder, file).map(drop),
+            Self::Embedded => embedded_file(file).map(drop),
+            Self::Folder(folder) => check_size(folder, file),
         }
     }
 
-    /// The bytes of `file`, whose size (not hash) has been checked.
+    /// `file`, to be read bit by bit; its size is checked, its hash is not.
+    pub(super) fn reader(&self, file: &FileEntry) -> Result<Box<dyn Read>, PackError> {
+        Ok(match self {
+            Self::Embedded => Box::new(embedded_file(file)?),
+            Self::Folder(folder) => {
+                check_size(folder, file)?;
+                let failed = |source| PackError::Io { file: file.name.clone(), source };
+                Box::new(File::open(folder.join(&file.name)).map_err(failed)?.take(file.bytes))
+            }
+        })
+    }
+
+    /// Checks size and hash of `file`, wherever it is.
+    pub(super) fn verify(&self, file: &FileEntry) -> Result<(), PackError> {
+        match self {
+            Self::Embedded => compare(file, Sha256::new_with_prefix(embedded_file(file)?)),
+            Self::Folder(folder) => Reader::open(folder, file)?.finish(),
+        }
+    }
+
+    /// The whole of `file`, checked against its size and, if it comes from a folder, its hash.
     pub(super) fn read(&self, file: &FileEntry) -> Result<Cow<'static, [u8]>, PackError> {
         match self {
-            Self::Embedded => Ok(Cow::Borrowed(embedded_entry(file)?)),
+            Self::Embedded => embedded_file(file).map(Cow::Borrowed),
             Self::Folder(folder) => {
-                let path = path_of(folder, file)?;
-                let failed = |source| PackError::Io { file: file.name.clone(), source };
-                read_exactly(&path, file.bytes).map(Cow::Owned).map_err(failed)
+                let mut reader = Reader::open(folder, file)?;
+                let bytes = read_all(&mut reader, file.bytes)
+                    .map_err(|source| PackError::Io { file: file.name.clone(), source })?;
+                reader.finish()?;
+                Ok(Cow::Owned(bytes))
             }
         }
     }
 
-    /// The same, to be read bit by bit.
-    pub(super) fn reader(&self, file: &FileEntry) -> Result<Box<dyn Read>, PackError> {
+    /// The tensors of `file`, of `part`, checked likewise.
+    pub(super) fn weights(&self, file: &FileEntry, part: Part) -> Result<Weights<'static>, PackError> {
+        if file.bytes == 0 {
+            return Err(PackError::Untrained { file: file.name.clone(), part });
+        }
+        let of_part = |weights: &Weights| match weights.part() {
+            Some(found) if found != part.name() => {
+                Err(PackError::WrongPart { file: file.name.clone(), expected: part, found: found.to_owned() })
+            }
+            _ => Ok(()),
+        };
         match self {
-            Self::Embedded => Ok(Box::new(embedded_entry(file)?)),
-            Self::Folder(folder) => match File::open(path_of(folder, file)?) {
-                Ok(opened) => Ok(Box::new(opened.take(file.bytes))),
-                Err(source) => Err(PackError::Io { file: file.name.clone(), source }),
-            },
+            Self::Embedded => {
+                let weights = Weights::decode(&file.name, embedded_file(file)?)?;
+                of_part(&weights)?;
+                Ok(weights)
+            }
+            Self::Folder(folder) => {
+                let mut reader = Reader::open(folder, file)?;
+                let weights = Weights::read(&file.name, file.bytes, &mut reader);
+                // Before the hash: "this is the codec's file" helps more than "this is not the file". But a damaged
+                // file is just that, whatever it decodes to.
+                if let Ok(weights) = &weights {
+                    of_part(weights)?;
+                }
+                reader.finish()?;
+                Ok(weights?)
+            }
         }
     }
 }
 
-/// Where `file` is in `folder`; its size has been checked.
-fn path_of(folder: &Path, file: &FileEntry) -> Result<PathBuf, PackError> {
+/// A file of a folder, hashed while it is read.
+struct Reader<'a> {
+    entry: &'a FileEntry,
+    file: std::io::Take<File>,
+    hash: Sha256,
+}
+
+impl<'a> Reader<'a> {
+    /// Opens a regular file of the size that the manifest says; never reads more, should it grow meanwhile.
+    fn open(folder: &Path, entry: &'a FileEntry) -> Result<Self, PackError> {
+        // Before it is opened, which could wait for ever at a pipe, and after, when it cannot be replaced any more.
+        check_size(folder, entry)?;
+        let failed = |source| PackError::Io { file: entry.name.clone(), source };
+        let file = File::open(folder.join(&entry.name)).map_err(failed)?;
+        check_metadata(entry, &file.metadata().map_err(failed)?)?;
+        Ok(Self { entry, file: file.take(entry.bytes), hash: Sha256::new() })
+    }
+
+    /// Reads what is left and compares the hash of everything with the manifest's.
+    fn finish(mut self) -> Result<(), PackError> {
+        std::io::copy(&mut self.file, &mut self.hash)
+            .map_err(|source| PackError::Io { file: self.entry.name.clone(), source })?;
+        compare(self.entry, self.hash)
+    }
+}
+
+impl Read for Reader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        self.hash.update(buffer.get(..count).unwrap_or_default());
+        Ok(count)
+    }
+}
+
+/// Checks that a folder has a regular file of the size that the manifest says.
+fn check_size(folder: &Path, entry: &FileEntry) -> Result<(), PackError> {
     // Plain names only: the manifest has been checked for that.
-    let path = folder.join(&file.name);
-    let metadata = path.metadata().map_err(|source| {
+    let metadata = folder.join(&entry.name).metadata().map_err(|source| {
+        let file = entry.name.clone();
         if is_absent(&source) {
-            PackError::Missing { file: file.name.clone(), folder: folder.into() }
+            PackError::Missing { file, folder: folder.into() }
         } else {
-            PackError::Io { file: file.name.clone(), source }
+            PackError::Io { file, source }
         }
     })?;
-    check_size(file, metadata.len())?;
-    Ok(path)
+    check_metadata(entry, &metadata)
 }
 
-fn check_size(file: &FileEntry, found: u64) -> Result<(), PackError> {
-    if found == file.bytes {
-        return Ok(());
+fn check_metadata(entry: &FileEntry, metadata: &std::fs::Metadata) -> Result<(), PackError> {
+    let file = entry.name.clone();
+    if !metadata.is_file() {
+        return Err(PackError::Io { file, source: not_a_file() });
     }
-    Err(PackError::Size { file: file.name.clone(), expected: file.bytes, found })
+    let (expected, found) = (entry.bytes, metadata.len());
+    if expected == found { Ok(()) } else { Err(PackError::Size { file, expected, found }) }
 }
 
-fn embedded_entry(file: &FileEntry) -> Result<&'static [u8], PackError> {
+fn not_a_file() -> std::io::Error {
+    std::io::Error::new(ErrorKind::InvalidInput, "it is not a regular file")
+}
+
+/// A file of the program itself.
+fn embedded_file(file: &FileEntry) -> Result<&'static [u8], PackError> {
     let bytes = embedded(&file.name)?;
-    check_size(file, bytes.len() as u64)?;
-    Ok(bytes)
+    let (expected, found) = (file.bytes, bytes.len() as u64);
+    if expected == found {
+        Ok(bytes)
+    } else {
+        Err(PackError::Size { file: file.name.clone(), expected, found })
+    }
 }
 
 fn embedded(name: &str) -> Result<&'static [u8], PackError> {
     match EMBEDDED.iter().find(|(file, _)| *file == name) {
-        Some((_, bytes)) => Ok(*bytes),
+        Some((_, bytes)) => Ok(bytes),
         None => Err(PackError::Missing { file: name.into(), folder: "the program itself".into() }),
     }
 }
@@ -135,18 +220,13 @@ fn is_absent(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
-/// Reads the first `size` bytes of a regular file.
-fn read_exactly(path: &Path, size: u64) -> std::io::Result<Vec<u8>> {
-    // Before opening it, too: that would wait for ever at a pipe that nobody writes to.
-    if !path.metadata()?.is_file() {
-        return Err(std::io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
-    }
-    let file = File::open(path)?;
+/// The `size` bytes of `source`.
+fn read_all(source: &mut impl Read, size: u64) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let length = usize::try_from(size).map_err(|_| ErrorKind::OutOfMemory)?;
     // A huge but honest file is still a refusal, not an abort, where memory is short.
     bytes.try_reserve_exact(length).map_err(|_| ErrorKind::OutOfMemory)?;
-    file.take(size).read_to_end(&mut bytes)?;
+    source.take(size).read_to_end(&mut bytes)?;
     if bytes.len() == length { Ok(bytes) } else { Err(ErrorKind::UnexpectedEof.into()) }
 }
 
@@ -158,15 +238,15 @@ impl FileEntry {
     pub fn of(folder: &Path, name: &str) -> Result<Self, PackError> {
         let failed = |source| PackError::Io { file: name.into(), source };
         let mut file = File::open(folder.join(name)).map_err(failed)?;
-        let mut hasher = Sha256::new();
-        let bytes = std::io::copy(&mut file, &mut hasher).map_err(failed)?;
-        Ok(Self { name: name.into(), bytes, sha256: hex(&hasher.finalize()) })
+        let mut hash = Sha256::new();
+        let bytes = std::io::copy(&mut file, &mut hash).map_err(failed)?;
+        Ok(Self { name: name.into(), bytes, sha256: hexadecimal(hash) })
     }
 }
 
-/// Compares `bytes` with the manifest's hash of `file`.
-pub(super) fn check_hash(file: &FileEntry, bytes: &[u8]) -> Result<(), PackError> {
-    let found = sha256_hex(bytes);
+/// Compares a hash with the manifest's.
+fn compare(file: &FileEntry, hash: Sha256) -> Result<(), PackError> {
+    let found = hexadecimal(hash);
     if found == file.sha256 {
         Ok(())
     } else {
@@ -177,11 +257,11 @@ pub(super) fn check_hash(file: &FileEntry, bytes: &[u8]) -> Result<(), PackError
 /// SHA-256 of `bytes`, lower-case hexadecimal.
 #[must_use]
 pub fn sha256_hex(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
+    hexadecimal(Sha256::new_with_prefix(bytes))
 }
 
-fn hex(digest: &[u8]) -> String {
-    digest.iter().fold(String::with_capacity(64), |mut hex, byte| {
+fn hexadecimal(hash: Sha256) -> String {
+    hash.finalize().iter().fold(String::with_capacity(64), |mut hex, byte| {
         // Writing to a String cannot fail.
         let _ = write!(hex, "{byte:02x}");
         hex

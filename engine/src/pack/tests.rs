@@ -140,7 +140,7 @@ fn summaries_need_only_the_header() {
 fn a_tensor_too_many_is_named() {
     let folder = tiny();
     let weights = Pack::open(&folder.0).unwrap().weights(Part::Vocoder).unwrap();
-    let mut tensors: BTreeMap<String, Tensor> = weights.tensors().clone().into_iter().collect();
+    let mut tensors: BTreeMap<String, Tensor> = weights.tensors().unwrap().into_iter().collect();
     tensors.insert("extra".into(), Tensor::new(&[1f32], &Device::Cpu).unwrap());
     folder.replace(Part::Vocoder, &encode("vocoder", &tensors, |_, _| Storage::F32).unwrap());
     refuse(&folder, "extra [1] is not expected");
@@ -177,7 +177,7 @@ fn parts_that_do_not_fit_together_are_refused() {
 fn the_default_pack_is_what_its_manifest_says() {
     let pack = Pack::embedded().unwrap();
     for file in pack.manifest().files.iter() {
-        source::check_hash(file, &pack.source.read(file).unwrap()).unwrap();
+        assert_eq!(sha256_hex(&pack.source.read(file).unwrap()), file.sha256, "{}", file.name);
     }
     let total: u64 = pack.manifest().files.iter().map(|file| file.bytes).sum();
     assert!(total <= 80_000_000, "the default pack has {total} bytes");

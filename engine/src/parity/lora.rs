@@ -39,7 +39,7 @@ pub(super) fn stage(fixtures: &Fixtures) -> Result<Report, ParityError> {
     report.tensor(&fixture, "y_lin", &y, Tolerance::ACTIVATION)?;
     for name in fixture.under("merged.") {
         let ours = network::our_name(&name);
-        let weight = matrix(&inside, ours.trim_end_matches(".weight"))?.weight().t()?.contiguous()?;
+        let weight = matrix(&inside, ours.trim_end_matches(".weight"))?.weight()?.t()?.contiguous()?;
         report.tensor(&fixture, &format!("merged.{name}"), &weight, Tolerance::ACTIVATION)?;
     }
     Ok(report)

@@ -79,6 +79,14 @@ impl Network {
         Ok(Self { transformer: Transformer::new(&config, Precision::F32, vs)?, weights })
     }
 
+    /// The same transformer for inference, computed with `precision`.
+    #[cfg(test)]
+    pub(crate) fn frozen(&self, precision: Precision) -> candle_core::Result<Transformer> {
+        let tensors = self.weights.iter().map(|(n, w)| (n.clone(), w.var.as_detached_tensor())).collect();
+        let vs = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
+        Transformer::new(self.transformer.config(), precision, vs)
+    }
+
     /// Logits `[batch, length, codebook]` under prompt features `cond`.
     pub(crate) fn logits(&self, ids: &[u32], t: &[usize], cond: &Tensor) -> Result<Tensor, ParityError> {
         logits(&self.transformer, ids, t, cond)

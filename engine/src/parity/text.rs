@@ -131,7 +131,7 @@ pub(super) fn minilm_real(fixtures: &Fixtures) -> Result<Report, ParityError> {
     let config = minilm::Config { max_tokens, ..minilm::Config::all_minilm_l6_v2() };
 
     let json = match fixtures.minilm() {
-        Some(folder) => read(&folder.join("tokenizer.json"))?,
+        Some(folder) => read(&folder.join("tokenizer.json"))?.into(),
         None => Pack::embedded().and_then(|pack| pack.tokenizer()).map_err(|error| ParityError::File {
             file: "the default pack's tokenizer".into(),
             reason: error.to_string(),

@@ -5,15 +5,15 @@
 use super::weight_norm;
 use crate::MEL_BANDS;
 use crate::layers::kernel::Precision;
-use crate::layers::{Conv1d, ConvGeometry, ConvTranspose1d, leaky_relu};
+use crate::layers::{Activation, Conv1d, ConvGeometry, ConvTranspose1d};
 use candle_core::{Result, Tensor, bail};
 use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
 
 /// Upsampling of each stage; together one hop of 256 samples.
 const RATIOS: [usize; 4] = [8, 8, 2, 2];
-/// Slope of the leaky ReLUs below zero.
-const SLOPE: f64 = 0.2;
+/// Before every convolution but the first one and the shortcuts.
+const ACTIVATION: Activation = Activation::LeakyRelu(0.2);
 
 /// Sizes of the vocoder. The default is the paper's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,8 +82,8 @@ impl MelGan {
         config.validate().map_err(candle_core::Error::Msg)?;
         let vs = vs.pp("model");
         let conv = |input, output, index: usize| {
-            let geometry = ConvGeometry { padding: 0, ..ConvGeometry::same(7) };
-            weight_norm::conv1d(input, output, geometry, &vs.pp(index)).map(|c| c.with_precision(precision))
+            let conv = weight_norm::conv1d(input, output, ConvGeometry::same(7), &vs.pp(index))?;
+            Ok::<_, candle_core::Error>(conv.with_precision(precision).mirrored())
         };
         let mut channels = config.ngf << RATIOS.len();
         let first = conv(config.bands, channels, 1)?;
@@ -128,14 +128,14 @@ impl MelGan {
             let expected = self.config.bands;
             bail!("vocoder: expected [batch, {expected}, 4 or more frames], found {:?}", mel.shape());
         }
-        let mut x = self.first.forward(&reflect(mel, 3)?)?;
+        let mut x = self.first.forward(mel)?;
         for stage in &self.stages {
-            x = stage.upsample.forward(&leaky_relu(&x, SLOPE)?)?;
+            x = stage.upsample.forward_fused(&x, ACTIVATION)?;
             for block in &stage.residual {
                 x = block.forward(&x)?;
             }
         }
-        self.last.forward(&reflect(&leaky_relu(&x, SLOPE)?, 3)?)?.tanh()?.squeeze(1)
+        self.last.forward_fused(&x, ACTIVATION, None)?.tanh()?.squeeze(1)
     }
 }
 
@@ -145,46 +145,27 @@ struct Residual {
     dilated: Conv1d,
     pointwise: Conv1d,
     shortcut: Conv1d,
-    dilation: usize,
 }
 
 impl Residual {
     fn new(channels: usize, dilation: usize, precision: Precision, vs: &VarBuilder) -> Result<Self> {
         let conv = |kernel: usize, dilation: usize, vs: VarBuilder| {
-            let geometry = ConvGeometry { kernel, stride: 1, padding: 0, dilation, groups: 1 };
-            weight_norm::conv1d(channels, channels, geometry, &vs).map(|c| c.with_precision(precision))
+            let padding = dilation * (kernel / 2);
+            let geometry = ConvGeometry { kernel, stride: 1, padding, dilation, groups: 1 };
+            let conv = weight_norm::conv1d(channels, channels, geometry, &vs)?;
+            Ok::<_, candle_core::Error>(conv.with_precision(precision).mirrored())
         };
         Ok(Self {
             dilated: conv(3, dilation, vs.pp("block").pp(2))?,
             pointwise: conv(1, 1, vs.pp("block").pp(4))?,
             shortcut: conv(1, 1, vs.pp("shortcut"))?,
-            dilation,
         })
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let h = self.dilated.forward(&reflect(&leaky_relu(x, SLOPE)?, self.dilation)?)?;
-        self.shortcut.forward(x)? + self.pointwise.forward(&leaky_relu(&h, SLOPE)?)?
+        let h = self.dilated.forward_fused(x, ACTIVATION, None)?;
+        self.pointwise.forward_fused(&h, ACTIVATION, Some(&self.shortcut.forward(x)?))
     }
-}
-
-/// Mirrors `padding` samples at both ends of `[batch, channels, time]`, the end samples themselves not repeated.
-///
-/// # Errors
-/// When the signal is not longer than the padding.
-pub(super) fn reflect(x: &Tensor, padding: usize) -> Result<Tensor> {
-    let time = x.dim(2)?;
-    if time <= padding {
-        bail!("reflection padding: {padding} samples do not fit a signal of {time}");
-    }
-    let mirrored = |indices: Vec<u32>| {
-        let count = indices.len();
-        x.index_select(&Tensor::from_vec(indices, count, x.device())?, 2)
-    };
-    let (padding, time) = (padding as u32, time as u32);
-    let left = mirrored((1..=padding).rev().collect())?;
-    let right = mirrored((time - 1 - padding..time - 1).rev().collect())?;
-    Tensor::cat(&[&left, x, &right], 2)
 }
 
 #[path = "melgan_parity.rs"]
@@ -239,14 +220,6 @@ mod tests {
         // The published count holds one gain for each first-axis entry of a weight as well.
         let gains: usize = data.iter().filter(|(n, _)| n.ends_with("weight")).map(|(_, v)| v.dims()[0]).sum();
         assert_eq!(data.values().map(|v| v.elem_count()).sum::<usize>() + gains, 4_266_050);
-    }
-
-    #[test]
-    fn reflection_does_not_repeat_the_ends() {
-        let x = Tensor::new(&[[[1f32, 2.0, 3.0, 4.0]]], &Device::Cpu).unwrap();
-        let y = reflect(&x, 2).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        assert_eq!(y, [3.0, 2.0, 1.0, 2.0, 3.0, 4.0, 3.0, 2.0]);
-        assert!(reflect(&x, 4).is_err());
     }
 
     #[test]

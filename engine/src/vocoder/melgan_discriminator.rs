@@ -1,8 +1,7 @@
 //! MelGAN's adversary: discriminators of the waveform at several rates, and their losses (Kumar et al., 2019).
 
-use super::melgan::reflect;
 use super::weight_norm;
-use crate::layers::{Conv1d, ConvGeometry, leaky_relu};
+use crate::layers::{Conv1d, ConvGeometry, leaky_relu, reflect};
 use candle_core::{Result, Tensor, bail};
 use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! Tensors on disk: safetensors files in f32, f16, bf16 or int8, always f32 in memory.
+//! Tensors on disk: safetensors files in f32, f16, bf16 or int8, decoded to f32 one by one.
 //!
 //! int8 is symmetric with one scale a channel: `x = q * s`. A tensor `name` of dtype I8 comes with an f32 tensor
 //! `name.scale` of the same rank whose dimensions are 1 except, at most, the channel's: `[1, out]` for a linear
@@ -11,7 +11,7 @@ mod summary;
 mod write;
 
 pub use layout::{Layout, LayoutError, Misfit};
-pub use read::{Weights, part_of};
+pub use read::Weights;
 pub use stream::{Pending, write_file};
 pub use summary::Summary;
 pub use write::{Storage, encode};
@@ -36,6 +36,14 @@ pub enum WeightsError {
         file: String,
         /// What is wrong with it.
         reason: String,
+    },
+    /// The file cannot be read.
+    #[error("{file} cannot be read: {source}")]
+    Read {
+        /// The file.
+        file: String,
+        /// What the system said.
+        source: std::io::Error,
     },
     /// A tensor cannot be used.
     #[error("{file}: the tensor {tensor} {reason}")]

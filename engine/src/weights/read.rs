@@ -1,136 +1,311 @@
 //! Bytes to tensors.
 
 use super::{PART_KEY, SCALE_SUFFIX, WeightsError};
-use candle_core::{DType, Device, Tensor};
-use candle_nn::VarBuilder;
+use candle_core::{DType, Device, Shape, Tensor};
+use candle_nn::var_builder::SimpleBackend;
+use candle_nn::{Init, VarBuilder};
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use half::{bf16, f16};
+use parking_lot::Mutex;
 use rayon::prelude::*;
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::Dtype;
+use safetensors::tensor::{Metadata, TensorInfo};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::io::{ErrorKind, Read};
 
 /// Values decoded at a time: a buffer of this many halves stays in the first-level cache.
 const CHUNK: usize = 2048;
+/// Values that a parallel task decodes.
+const TASK: usize = 64 * CHUNK;
+/// A header longer than this is refused, as by the format's own reader.
+const MAX_HEADER_BYTES: u64 = 100_000_000;
 
-/// The tensors of one file, f32 on the CPU.
-#[derive(Debug, Clone)]
-pub struct Weights {
-    tensors: HashMap<String, Tensor>,
+/// The tensors of one file, as they are stored; they become f32 one by one, when they are asked for.
+#[derive(Debug)]
+pub struct Weights<'a> {
+    file: String,
+    part: Option<String>,
+    parameters: u64,
+    tensors: HashMap<String, Stored<'a>>,
 }
 
-impl Weights {
-    /// Decodes a safetensors file, on all cores. `file` is its name for messages.
-    ///
-    /// Memory needed is at most four times `bytes`: the format's own reader checks every tensor's extent against
-    /// the bytes that are there before anything is allocated.
+/// A tensor's bytes and what they mean.
+#[derive(Debug)]
+struct Stored<'a> {
+    info: TensorInfo,
+    bytes: Cow<'a, [u8]>,
+}
+
+impl<'a> Weights<'a> {
+    /// Of the bytes of a safetensors file, which stay where they are. `file` is its name for messages.
     ///
     /// # Errors
-    /// When the bytes are not a safetensors file, a tensor has another dtype than f32, f16, bf16 or scaled int8,
-    /// or a value is not finite.
-    pub fn decode(file: &str, bytes: &[u8]) -> Result<Self, WeightsError> {
-        let decoded = each(file, bytes, |name, view, values| {
-            let tensor = Tensor::from_vec(values, view.shape(), &Device::Cpu)
-                .map_err(|source| WeightsError::Backend { file: file.into(), source })?;
-            Ok((name.to_owned(), tensor))
-        })?;
-        Ok(Self { tensors: decoded.into_iter().collect() })
+    /// When the bytes are not a safetensors file, or a tensor has another dtype than f32, f16, bf16 or scaled int8.
+    pub fn decode(file: &str, bytes: &'a [u8]) -> Result<Self, WeightsError> {
+        let mut rest = bytes;
+        Self::from_pieces(file, bytes.len() as u64, |length| match rest.split_at_checked(length) {
+            Some((piece, after)) => {
+                rest = after;
+                Ok(Cow::Borrowed(piece))
+            }
+            None => Err(ErrorKind::UnexpectedEof.into()),
+        })
     }
 
-    /// Does all that [`Self::decode`] does but keep the values; returns names and shapes.
+    /// From a safetensors file of `size` bytes, read once from beginning to end, every tensor into memory of its own.
     ///
     /// # Errors
-    /// As [`Self::decode`].
-    pub fn check(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Vec<usize>>, WeightsError> {
-        let shapes = each(file, bytes, |name, view, _| Ok((name.to_owned(), view.shape().to_vec())))?;
-        Ok(shapes.into_iter().collect())
+    /// As [`Weights::decode`], and when reading fails.
+    pub fn read(file: &str, size: u64, mut source: impl Read) -> Result<Self, WeightsError> {
+        Self::from_pieces(file, size, |length| {
+            let mut bytes = Vec::new();
+            // A huge but honest file is still a refusal, not an abort, where memory is short.
+            bytes.try_reserve_exact(length).map_err(|_| ErrorKind::OutOfMemory)?;
+            source.by_ref().take(length as u64).read_to_end(&mut bytes)?;
+            if bytes.len() == length { Ok(Cow::Owned(bytes)) } else { Err(ErrorKind::UnexpectedEof.into()) }
+        })
     }
 
-    /// The tensors as a module's constructor wants them, on `device`.
+    /// `piece(n)` gives the next `n` bytes; it is never asked for more than `size` bytes altogether.
+    fn from_pieces(
+        file: &str,
+        size: u64,
+        mut piece: impl FnMut(usize) -> std::io::Result<Cow<'a, [u8]>>,
+    ) -> Result<Self, WeightsError> {
+        let malformed = |reason: &str| WeightsError::Malformed { file: file.into(), reason: reason.into() };
+        let mut piece = |length: usize| {
+            piece(length).map_err(|source| match source.kind() {
+                ErrorKind::UnexpectedEof => malformed("it ends early"),
+                _ => WeightsError::Read { file: file.into(), source },
+            })
+        };
+        let length = piece(8)?;
+        let length = length.first_chunk().map_or(u64::MAX, |bytes| u64::from_le_bytes(*bytes));
+        if length > MAX_HEADER_BYTES || length + 8 > size {
+            return Err(malformed("its header is longer than the file can hold"));
+        }
+        // The reader of the header checks that the tensors' extents follow one another and fit their shapes.
+        let header: Metadata = serde_json::from_slice(&piece(length as usize)?)
+            .map_err(|error| malformed(&error.to_string()))?;
+        if 8 + length + header.data_len() as u64 != size {
+            return Err(malformed("its tensors have another size than the file"));
+        }
+        let part = header.metadata().as_ref().and_then(|metadata| metadata.get(PART_KEY).cloned());
+        let mut tensors = HashMap::new();
+        for name in header.offset_keys() {
+            let Some(info) = header.info(&name).cloned() else { continue };
+            let bytes = piece(info.data_offsets.1 - info.data_offsets.0)?;
+            tensors.insert(name, Stored { info, bytes });
+        }
+        let mut weights = Self { file: file.into(), part, parameters: 0, tensors };
+        weights.parameters = weights.check_types()?;
+        Ok(weights)
+    }
+
+    /// Checks what the header says of each tensor; returns how many numbers they hold together.
+    fn check_types(&self) -> Result<u64, WeightsError> {
+        let mut parameters = 0;
+        for (name, stored) in self.tensors.iter().filter(|(name, _)| !self.is_scale(name)) {
+            match stored.info.dtype {
+                Dtype::F32 | Dtype::F16 | Dtype::BF16 => {}
+                Dtype::I8 => {
+                    let scale = self.scale(name).ok_or("is int8 but has no scales".into());
+                    scale
+                        .and_then(|scale| stored.check_scale(scale))
+                        .map_err(|reason| self.unusable(name, reason))?;
+                }
+                other => {
+                    let reason = format!("is of the type {other:?}; expected F32, F16, BF16 or I8");
+                    return Err(self.unusable(name, reason));
+                }
+            }
+            parameters += stored.info.shape.iter().product::<usize>() as u64;
+        }
+        Ok(parameters)
+    }
+
+    /// Whether `name` is the companion of an int8 tensor.
+    fn is_scale(&self, name: &str) -> bool {
+        name.strip_suffix(SCALE_SUFFIX)
+            .and_then(|base| self.tensors.get(base))
+            .is_some_and(|stored| stored.info.dtype == Dtype::I8)
+    }
+
+    fn scale(&self, name: &str) -> Option<&Stored<'a>> {
+        self.tensors.get(&format!("{name}{SCALE_SUFFIX}"))
+    }
+
+    fn unusable(&self, tensor: &str, reason: String) -> WeightsError {
+        WeightsError::Tensor { file: self.file.clone(), tensor: tensor.into(), reason }
+    }
+
+    /// The [part](PART_KEY) of a pack that the file says it holds; `None` where it does not say.
     #[must_use]
-    pub fn var_builder(&self, device: &Device) -> VarBuilder<'static> {
-        VarBuilder::from_tensors(self.tensors.clone(), DType::F32, device)
+    pub fn part(&self) -> Option<&str> {
+        self.part.as_deref()
+    }
+
+    /// The shape of every tensor.
+    #[must_use]
+    pub fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
+        self.names().map(|name| (name.clone(), self.tensors[name].info.shape.clone())).collect()
     }
 
     /// How many numbers the tensors hold together.
     #[must_use]
     pub fn parameters(&self) -> u64 {
-        self.tensors.values().map(|tensor| tensor.elem_count() as u64).sum()
+        self.parameters
     }
 
-    /// The tensors by name.
+    /// A tensor, f32 on the CPU.
+    ///
+    /// # Errors
+    /// When there is none of that name, or a value in it is not finite.
+    pub fn tensor(&self, name: &str) -> Result<Tensor, WeightsError> {
+        match self.tensors.get(name) {
+            Some(stored) => stored.decode(&self.file, name, self.scale(name)),
+            None => Err(self.unusable(name, "is missing".into())),
+        }
+    }
+
+    /// All tensors, f32 on the CPU.
+    ///
+    /// # Errors
+    /// When a value is not finite.
+    pub fn tensors(&self) -> Result<HashMap<String, Tensor>, WeightsError> {
+        self.names().map(|name| Ok((name.clone(), self.tensor(name)?))).collect()
+    }
+
+    /// Decodes every tensor, to see whether that works.
+    ///
+    /// # Errors
+    /// When a value is not finite.
+    pub fn check(&self) -> Result<(), WeightsError> {
+        self.names().try_for_each(|name| self.tensor(name).map(drop))
+    }
+
+    fn names(&self) -> impl Iterator<Item = &String> {
+        self.tensors.keys().filter(|name| !self.is_scale(name))
+    }
+
+    /// The tensors as a module's constructor wants them, on `device`.
+    ///
+    /// Each can be taken once and its bytes are freed then, so that a module which keeps its weights in another form
+    /// never makes memory hold all of them twice.
     #[must_use]
-    pub fn tensors(&self) -> &HashMap<String, Tensor> {
-        &self.tensors
+    pub fn into_var_builder(self, device: &Device) -> VarBuilder<'a> {
+        VarBuilder::from_backend(Box::new(Taking(Mutex::new(self))), DType::F32, device.clone())
     }
 }
 
-/// Runs `work` on the finite values of every tensor (int8 ones scaled), on all cores.
-fn each<T: Send>(
-    file: &str,
-    bytes: &[u8],
-    work: impl Fn(&str, &TensorView<'_>, Vec<f32>) -> Result<T, WeightsError> + Sync,
-) -> Result<Vec<T>, WeightsError> {
-    let views = parse(file, bytes)?;
-    let named: HashMap<&str, TensorView<'_>> = views.iter().collect();
-    let mut jobs: Vec<(&str, &TensorView<'_>)> =
-        named.iter().map(|(name, view)| (*name, view)).filter(|(name, _)| !is_scale(name, &named)).collect();
-    // The largest first, so that no core is left with it at the end.
-    jobs.sort_by_key(|(_, view)| std::cmp::Reverse(view.data().len()));
-    jobs.par_iter()
-        .with_max_len(1)
-        .map(|(name, view)| {
-            let fail =
-                |reason| WeightsError::Tensor { file: file.into(), tensor: (*name).to_owned(), reason };
-            let scale = named.get(format!("{name}{SCALE_SUFFIX}").as_str());
-            let values = values(view, scale).map_err(fail)?;
-            if !values.iter().fold(true, |finite, value| finite & value.is_finite()) {
-                return Err(fail("holds a value that is not a number".into()));
+/// Weights of which each tensor can be taken once.
+struct Taking<'a>(Mutex<Weights<'a>>);
+
+impl Taking<'_> {
+    fn take(&self, name: &str, shape: Option<&Shape>, device: &Device) -> candle_core::Result<Tensor> {
+        let mut weights = self.0.lock();
+        let Some(stored) = weights.tensors.remove(name) else {
+            return Err(candle_core::Error::CannotFindTensor { path: name.into() });
+        };
+        let found = Shape::from(stored.info.shape.as_slice());
+        if let Some(expected) = shape.filter(|shape| **shape != found) {
+            return Err(candle_core::Error::UnexpectedShape {
+                msg: format!("shape mismatch for {name}"),
+                expected: expected.clone(),
+                got: found,
+            });
+        }
+        let scale = weights.tensors.remove(&format!("{name}{SCALE_SUFFIX}"));
+        let file = weights.file.clone();
+        drop(weights);
+        stored.decode(&file, name, scale.as_ref()).map_err(candle_core::Error::wrap)?.to_device(device)
+    }
+}
+
+impl SimpleBackend for Taking<'_> {
+    fn get(
+        &self,
+        shape: Shape,
+        name: &str,
+        _: Init,
+        dtype: DType,
+        device: &Device,
+    ) -> candle_core::Result<Tensor> {
+        self.take(name, Some(&shape), device)?.to_dtype(dtype)
+    }
+
+    fn get_unchecked(&self, name: &str, dtype: DType, device: &Device) -> candle_core::Result<Tensor> {
+        self.take(name, None, device)?.to_dtype(dtype)
+    }
+
+    fn contains_tensor(&self, name: &str) -> bool {
+        self.0.lock().tensors.contains_key(name)
+    }
+}
+
+impl Stored<'_> {
+    /// The tensor in f32, all of it finite. `file` and `name` are for messages.
+    fn decode(&self, file: &str, name: &str, scale: Option<&Stored>) -> Result<Tensor, WeightsError> {
+        let values = self.values(scale);
+        let finite = |values: &[f32]| values.iter().fold(true, |finite, value| finite & value.is_finite());
+        if !values.par_chunks(TASK).all(finite) {
+            let reason = "holds a value that is not a number".into();
+            return Err(WeightsError::Tensor { file: file.into(), tensor: name.into(), reason });
+        }
+        Tensor::from_vec(values, self.info.shape.as_slice(), &Device::Cpu)
+            .map_err(|source| WeightsError::Backend { file: file.into(), source })
+    }
+
+    /// The values as f32; the types have been checked.
+    fn values(&self, scale: Option<&Stored>) -> Vec<f32> {
+        match self.info.dtype {
+            Dtype::F16 => halves(&self.bytes, |bits, out| {
+                bits.reinterpret_cast::<f16>().convert_to_f32_slice(out);
+            }),
+            Dtype::BF16 => halves(&self.bytes, |bits, out| {
+                bits.reinterpret_cast::<bf16>().convert_to_f32_slice(out);
+            }),
+            Dtype::I8 => scale.map(|scale| self.dequantise(scale)).unwrap_or_default(),
+            _ => floats(&self.bytes),
+        }
+    }
+
+    /// Whether `scale` has one value for each channel along one dimension of this int8 tensor.
+    fn check_scale(&self, scale: &Stored) -> Result<(), String> {
+        let (shape, scale_shape) = (&self.info.shape, &scale.info.shape);
+        let fits = scale.info.dtype == Dtype::F32
+            && shape.len() == scale_shape.len()
+            && shape.iter().zip(scale_shape).all(|(&size, &scales)| scales == 1 || scales == size)
+            && scale_shape.iter().filter(|&&scales| scales != 1).count() <= 1;
+        if fits {
+            return Ok(());
+        }
+        let dtype = scale.info.dtype;
+        Err(format!("has the shape {shape:?}, which its scales {scale_shape:?} ({dtype:?}) do not fit"))
+    }
+
+    /// `q * s`, the scale's one dimension that is not 1 being the channel's.
+    fn dequantise(&self, scale: &Stored) -> Vec<f32> {
+        let scales = floats(&scale.bytes);
+        // Elements between one channel's value and the next channel's.
+        let axis = scale.info.shape.iter().position(|&scales| scales != 1).unwrap_or(0);
+        let inner: usize = self.info.shape.iter().skip(axis + 1).product();
+        let integers = &self.bytes;
+        let mut values = Vec::with_capacity(integers.len());
+        if scales.len() == 1 {
+            let by = scales.first().copied().unwrap_or(0.0);
+            values.extend(integers.iter().map(|&q| f32::from(q.cast_signed()) * by));
+        } else if inner <= 1 {
+            for row in integers.chunks(scales.len().max(1)) {
+                values.extend(row.iter().zip(&scales).map(|(&q, by)| f32::from(q.cast_signed()) * by));
             }
-            work(name, view, values)
-        })
-        .collect()
-}
-
-/// The part that a weights file says it holds; `None` where it does not say.
-///
-/// # Errors
-/// When the bytes are no safetensors file.
-pub fn part_of(file: &str, bytes: &[u8]) -> Result<Option<String>, WeightsError> {
-    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| malformed(file, &error))?;
-    Ok(header.metadata().as_ref().and_then(|metadata| metadata.get(PART_KEY).cloned()))
-}
-
-fn parse<'a>(file: &str, bytes: &'a [u8]) -> Result<SafeTensors<'a>, WeightsError> {
-    SafeTensors::deserialize(bytes).map_err(|error| malformed(file, &error))
-}
-
-fn malformed(file: &str, error: &safetensors::SafeTensorError) -> WeightsError {
-    WeightsError::Malformed { file: file.into(), reason: error.to_string() }
-}
-
-/// Whether `name` is the companion of an int8 tensor.
-fn is_scale(name: &str, named: &HashMap<&str, TensorView<'_>>) -> bool {
-    name.strip_suffix(SCALE_SUFFIX)
-        .and_then(|base| named.get(base))
-        .is_some_and(|view| view.dtype() == Dtype::I8)
-}
-
-/// A tensor's values as f32.
-fn values(view: &TensorView<'_>, scale: Option<&TensorView<'_>>) -> Result<Vec<f32>, String> {
-    match view.dtype() {
-        Dtype::F32 => Ok(floats(view.data())),
-        Dtype::F16 => {
-            Ok(halves(view.data(), |bits, out| bits.reinterpret_cast::<f16>().convert_to_f32_slice(out)))
+        } else {
+            for (channel, by) in integers.chunks(inner).zip(scales.iter().cycle()) {
+                values.extend(channel.iter().map(|&q| f32::from(q.cast_signed()) * by));
+            }
         }
-        Dtype::BF16 => {
-            Ok(halves(view.data(), |bits, out| bits.reinterpret_cast::<bf16>().convert_to_f32_slice(out)))
-        }
-        Dtype::I8 => {
-            let scale = scale.ok_or("is int8 but has no scales")?;
-            dequantise(view, scale)
-        }
-        other => Err(format!("is of the type {other:?}; expected F32, F16, BF16 or I8")),
+        values
     }
 }
 
@@ -140,48 +315,16 @@ fn floats(bytes: &[u8]) -> Vec<f32> {
 }
 
 /// Little-endian 16-bit words, of any alignment, through `convert` a chunk at a time.
-fn halves(bytes: &[u8], convert: impl Fn(&[u16], &mut [f32])) -> Vec<f32> {
+fn halves(bytes: &[u8], convert: impl Fn(&[u16], &mut [f32]) + Sync) -> Vec<f32> {
     let words = bytes.as_chunks::<2>().0;
     let mut values = vec![0f32; words.len()];
-    let mut bits = Vec::with_capacity(CHUNK);
-    for (words, values) in words.chunks(CHUNK).zip(values.chunks_mut(CHUNK)) {
-        bits.clear();
-        bits.extend(words.iter().map(|word| u16::from_le_bytes(*word)));
-        convert(&bits, values);
-    }
+    words.par_chunks(TASK).zip(values.par_chunks_mut(TASK)).for_each(|(words, values)| {
+        let mut bits = Vec::with_capacity(CHUNK);
+        for (words, values) in words.chunks(CHUNK).zip(values.chunks_mut(CHUNK)) {
+            bits.clear();
+            bits.extend(words.iter().map(|word| u16::from_le_bytes(*word)));
+            convert(&bits, values);
+        }
+    });
     values
-}
-
-/// `q * s`, the scale's one dimension that is not 1 being the channel's.
-fn dequantise(view: &TensorView<'_>, scale: &TensorView<'_>) -> Result<Vec<f32>, String> {
-    let (shape, scale_shape) = (view.shape(), scale.shape());
-    let fits = scale.dtype() == Dtype::F32
-        && shape.len() == scale_shape.len()
-        && shape.iter().zip(scale_shape).all(|(&size, &scales)| scales == 1 || scales == size)
-        && scale_shape.iter().filter(|&&scales| scales != 1).count() <= 1;
-    if !fits {
-        return Err(format!(
-            "has the shape {shape:?}, which its scales {scale_shape:?} ({:?}) do not fit",
-            scale.dtype()
-        ));
-    }
-    let scales = floats(scale.data());
-    // Elements between one channel's value and the next channel's.
-    let axis = scale_shape.iter().position(|&scales| scales != 1).unwrap_or(0);
-    let inner: usize = shape.iter().skip(axis + 1).product();
-    let integers = view.data();
-    let mut values = Vec::with_capacity(integers.len());
-    if scales.len() == 1 {
-        let by = scales.first().copied().unwrap_or(0.0);
-        values.extend(integers.iter().map(|&q| f32::from(q.cast_signed()) * by));
-    } else if inner <= 1 {
-        for row in integers.chunks(scales.len().max(1)) {
-            values.extend(row.iter().zip(&scales).map(|(&q, by)| f32::from(q.cast_signed()) * by));
-        }
-    } else {
-        for (channel, by) in integers.chunks(inner).zip(scales.iter().cycle()) {
-            values.extend(channel.iter().map(|&q| f32::from(q.cast_signed()) * by));
-        }
-    }
-    Ok(values)
 }

@@ -19,7 +19,12 @@ fn encode_one(tensor: &Tensor, storage: Storage) -> Vec<u8> {
 }
 
 fn decode_one(bytes: &[u8]) -> Tensor {
-    Weights::decode("codec.safetensors", bytes).unwrap().tensors()["w"].clone()
+    let weights = Weights::decode("codec.safetensors", bytes).unwrap();
+    // A file gives the same, read piece by piece.
+    let read = Weights::read("codec.safetensors", bytes.len() as u64, bytes).unwrap().tensor("w").unwrap();
+    let tensor = weights.tensor("w").unwrap();
+    assert_eq!(flat(&read), flat(&tensor));
+    tensor
 }
 
 fn flat(tensor: &Tensor) -> Vec<f32> {
@@ -32,7 +37,8 @@ fn view(dtype: Dtype, shape: &[usize], bytes: &[u8]) -> Vec<u8> {
 }
 
 fn refuse(bytes: &[u8], part: &str) {
-    let message = Weights::decode("codec.safetensors", bytes).unwrap_err().to_string();
+    let decoded = Weights::decode("codec.safetensors", bytes);
+    let message = decoded.and_then(|weights| weights.check()).unwrap_err().to_string();
     assert!(message.contains("codec.safetensors") && message.contains(part), "{message}");
 }
 
@@ -91,7 +97,7 @@ fn the_same_tensors_give_the_same_bytes() {
     let tensors = BTreeMap::from([("b".to_owned(), sample(3, 3)), ("a".to_owned(), sample(5, 8))]);
     let make = || encode("text", &tensors, |_, _| Storage::Int8).unwrap();
     assert_eq!(make(), make());
-    assert_eq!(part_of("text.safetensors", &make()).unwrap().as_deref(), Some("text"));
+    assert_eq!(Weights::decode("text.safetensors", &make()).unwrap().part(), Some("text"));
 }
 
 #[test]
@@ -137,10 +143,33 @@ fn unusable_tensors_are_named() {
 
 #[test]
 fn a_missing_or_misshapen_tensor_is_named_when_asked_for() {
-    let weights = Weights::decode("codec.safetensors", &encode_one(&sample(4, 4), Storage::F32)).unwrap();
-    let vs = weights.var_builder(&Device::Cpu);
+    let bytes = encode_one(&sample(4, 4), Storage::F32);
+    let weights = || Weights::decode("codec.safetensors", &bytes).unwrap();
+    assert!(
+        weights().tensor("v").unwrap_err().to_string().contains("codec.safetensors: the tensor v is missing")
+    );
+    let vs = weights().into_var_builder(&Device::Cpu);
     assert!(vs.get((4, 5), "w").unwrap_err().to_string().contains('w'));
     assert!(vs.pp("deep").get(4, "bias").unwrap_err().to_string().contains("deep.bias"));
+}
+
+#[test]
+fn each_tensor_can_be_taken_once() {
+    let tensor = sample(6, 4);
+    let bytes = encode_one(&tensor, Storage::Int8);
+    let vs = Weights::decode("codec.safetensors", &bytes).unwrap().into_var_builder(&Device::Cpu);
+    assert!(vs.contains_tensor("w"));
+    assert_eq!(flat(&vs.get((6, 4), "w").unwrap()), flat(&decode_one(&bytes)));
+    assert!(!vs.contains_tensor("w") && !vs.contains_tensor("w.scale"));
+    assert!(vs.get((6, 4), "w").unwrap_err().to_string().contains("cannot find tensor w"));
+}
+
+#[test]
+fn a_file_that_shrinks_while_it_is_read_is_refused() {
+    let bytes = encode_one(&sample(8, 8), Storage::F16);
+    let size = bytes.len() as u64;
+    let message = Weights::read("codec.safetensors", size, &bytes[..100]).unwrap_err().to_string();
+    assert!(message.contains("ends early"), "{message}");
 }
 
 #[test]

@@ -75,7 +75,7 @@ pub struct Args {
 
 /// How weights are stored. Vectors (biases, norms) always stay f32: they are small and matter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Stored {
+pub enum Stored {
     F32,
     F16,
     Bf16,
@@ -261,10 +261,11 @@ fn build_part(args: &Args, part: Part, checkpoint: &Path, files: &Files) -> Resu
 fn measure(args: &Args, published: Option<&Published>) -> Result<()> {
     let pack = Pack::open(&args.out)?;
     let exact = |path: &Path| {
-        let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Ok::<_, anyhow::Error>(
-            Weights::decode(&path.display().to_string(), &bytes)?.var_builder(&Device::Cpu),
-        )
+        let failed = || format!("cannot read {}", path.display());
+        let file = fs::File::open(path).with_context(failed)?;
+        let size = file.metadata().with_context(failed)?.len();
+        let weights = Weights::read(&path.display().to_string(), size, file)?;
+        Ok::<_, anyhow::Error>(weights.into_var_builder(&Device::Cpu))
     };
     if let Some(published) = published {
         measure::text(&published.encoder(&Device::Cpu)?, &pack.text_encoder(&Device::Cpu)?)?;

@@ -38,7 +38,7 @@ pub fn codec(path: Option<&Path>, device: &Device) -> Result<(Codec, String)> {
 /// Overwrites all variables of `map` with those of a run's `weights.safetensors` or of a pack folder's `part`.
 pub fn start_from(path: &Path, part: Part, map: &VarMap, device: &Device) -> Result<()> {
     let tensors = if path.is_dir() {
-        Pack::open(path)?.weights(part)?.tensors().clone()
+        Pack::open(path)?.weights(part)?.tensors()?
     } else {
         run_weights(path, &read(path)?, device)?.1
     };

@@ -6,7 +6,8 @@
 //! into a row ("im2col") is a few block copies, and the sum over taps and channels becomes a
 //! matrix product of a tile of such rows with the weights.
 
-use crate::layers::kernel::{self, Addend, Matrix, Precision, bfloat, simd};
+use super::arrange::{Source, scatter};
+use crate::layers::kernel::{self, Addend, Finish, Frozen, Matrix, Precision, Shared, bfloat, simd};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -26,12 +27,30 @@ pub(super) struct Axis {
     pub offsets: Vec<isize>,
     /// The kernel index of each tap.
     pub taps: Vec<usize>,
+    /// What lies outside.
+    pub edge: Edge,
+}
+
+/// What a convolution reads past the ends of its input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Edge {
+    /// Zeros.
+    #[default]
+    Zero,
+    /// The input mirrored at its first and last sample.
+    Mirror,
 }
 
 impl Axis {
     fn source(&self, output: usize, tap: usize) -> Option<usize> {
-        let at = (output * self.step).checked_add_signed(*self.offsets.get(tap)?)?;
-        (at < self.sources).then_some(at)
+        let at = (output * self.step) as isize + *self.offsets.get(tap)?;
+        let last = self.sources as isize - 1;
+        let at = match self.edge {
+            Edge::Mirror if at < 0 => -at,
+            Edge::Mirror if at > last => 2 * last - at,
+            _ => at,
+        };
+        (0..=last).contains(&at).then_some(at as usize)
     }
 
     fn is_identity(&self) -> bool {
@@ -47,23 +66,43 @@ pub(super) struct Groups {
     pub target: usize,
 }
 
-/// A group's weights `[taps * source channels, target channels]`, ready for many products.
-pub(super) struct Factor<'a> {
-    matrix: Matrix<'a>,
-    packed: Option<bfloat::Packed>,
+/// Where the rows of gathered inputs go.
+trait Rows<T> {
+    /// Puts `values` into `row` from element `at` on.
+    fn put(&mut self, row: usize, at: usize, values: &[T]);
+    /// Puts `count` zeros there.
+    fn zero(&mut self, row: usize, at: usize, count: usize);
 }
 
-impl<'a> Factor<'a> {
-    pub fn new(matrix: Matrix<'a>, precision: Precision) -> Self {
-        let unit = bfloat::unit().filter(|_| precision == Precision::Bf16);
-        Self { packed: unit.map(|unit| bfloat::Packed::new(unit, matrix)), matrix }
+/// Rows of `depth` elements one after the other.
+struct Plain<'a> {
+    data: &'a mut [f32],
+    depth: usize,
+}
+
+impl Rows<f32> for Plain<'_> {
+    #[inline(always)]
+    fn put(&mut self, row: usize, at: usize, values: &[f32]) {
+        self.data[row * self.depth + at..][..values.len()].copy_from_slice(values);
     }
 
-    fn multiply(&self, left: Matrix, out: &mut [f32], bias: Option<&[f32]>) {
-        let addend = bias.map_or(Addend::Nothing, Addend::Bias);
-        match &self.packed {
-            Some(packed) => bfloat::matmul(left, packed, out, addend),
-            None => kernel::matmul_serial(left, self.matrix, out, addend),
+    #[inline(always)]
+    fn zero(&mut self, row: usize, at: usize, count: usize) {
+        self.data[row * self.depth + at..][..count].fill(0.0);
+    }
+}
+
+impl Rows<u16> for bfloat::Rows {
+    #[inline(always)]
+    fn put(&mut self, row: usize, at: usize, values: &[u16]) {
+        self.put(row, at, values);
+    }
+
+    #[inline(always)]
+    fn zero(&mut self, row: usize, at: usize, count: usize) {
+        const ZEROS: [u16; 512] = [0; 512];
+        for start in (0..count).step_by(ZEROS.len()) {
+            self.put(row, at + start, &ZEROS[..ZEROS.len().min(count - start)]);
         }
     }
 }
@@ -95,24 +134,25 @@ impl Lattice {
 
     /// Gathers `[positions, row taps * column taps * channels]` of the given row taps and of the channels
     /// `first..first + count` out of `total`.
-    pub fn gather(
+    #[inline(always)]
+    fn gather<T>(
         &self,
-        source: &[f32],
+        source: &[T],
         (total, first, count): (usize, usize, usize),
         row_taps: Range<usize>,
         positions: Range<usize>,
-        out: &mut [f32],
+        out: &mut impl Rows<T>,
     ) {
         let cols = self.cols.offsets.len();
-        let line_size = self.cols.sources * total;
+        let (run, line_size) = (cols * count, self.cols.sources * total);
         // Neighbouring taps that read all channels of neighbouring cells are one block.
         let block = count == total && self.cols.offsets.windows(2).all(|pair| pair[0] + 1 == pair[1]);
-        let rows = out.chunks_exact_mut(row_taps.len() * cols * count);
-        for (position, row) in positions.zip(rows) {
+        for (row, position) in positions.enumerate() {
             let (picture, y, x) = self.split(position);
-            for (tap, run) in row_taps.clone().zip(row.chunks_exact_mut(cols * count)) {
+            for (index, tap) in row_taps.clone().enumerate() {
+                let at = index * run;
                 let Some(y) = self.rows.source(y, tap) else {
-                    run.fill(0.0);
+                    out.zero(row, at, run);
                     continue;
                 };
                 let line = &source[(picture * self.rows.sources + y) * line_size..][..line_size];
@@ -121,76 +161,175 @@ impl Lattice {
                     let inside = |at: isize| at.clamp(0, cols as isize) as usize;
                     let (from, to) = (inside(-start), inside(self.cols.sources as isize - start));
                     if from < to {
-                        let at = (start + from as isize) as usize * total;
-                        run[..from * total].fill(0.0);
-                        run[from * total..to * total].copy_from_slice(&line[at..at + (to - from) * total]);
-                        run[to * total..].fill(0.0);
+                        let first = (start + from as isize) as usize * total;
+                        out.zero(row, at, from * total);
+                        out.put(row, at + from * total, &line[first..first + (to - from) * total]);
+                        out.zero(row, at + to * total, (cols - to) * total);
                     } else {
-                        run.fill(0.0);
+                        out.zero(row, at, run);
                     }
                     continue;
                 }
-                for (tap, cell) in run.chunks_exact_mut(count).enumerate() {
+                for tap in 0..cols {
+                    let at = at + tap * count;
                     match self.cols.source(x, tap) {
-                        Some(x) => cell.copy_from_slice(&line[x * total + first..][..count]),
-                        None => cell.fill(0.0),
+                        Some(x) => out.put(row, at, &line[x * total + first..][..count]),
+                        None => out.zero(row, at, count),
                     }
                 }
             }
         }
     }
 
-    /// `[positions, groups * target]` from channels-last pictures of `groups * source` channels.
+    /// `[positions, groups * target]` from channels-last pictures of `groups * source` channels, by one factor
+    /// `[taps * source, target]` a group.
     pub fn correlate(
         &self,
-        source: &[f32],
+        source: &Source,
         groups: Groups,
-        factors: &[Factor],
+        factors: &[Frozen],
         bias: Option<&[f32]>,
     ) -> Vec<f32> {
-        let (total, width) = (groups.count * groups.source, groups.count * groups.target);
-        let depth = self.taps() * groups.source;
+        let width = groups.count * groups.target;
         let mut out = vec![0.0; self.positions() * width];
-        if depth == 0 {
-            // A phase of a transposed convolution that no tap reaches.
-            if let Some(bias) = bias {
-                out.chunks_exact_mut(width).for_each(|cell| cell.copy_from_slice(bias));
-            }
-            return out;
-        }
-        let identity = self.rows.is_identity() && self.cols.is_identity();
-        let tile = tile_rows(depth);
+        let tile = self.tile(groups);
         out.par_chunks_mut(tile * width).enumerate().for_each_init(
-            || (Vec::new(), Vec::new()),
-            |(gathered, product), (index, out)| {
+            Buffers::default,
+            |buffers, (index, out)| {
                 let first = index * tile;
-                let rows = out.len() / width;
-                for (g, factor) in factors.iter().enumerate() {
-                    let bias = bias.map(|bias| &bias[g * groups.target..(g + 1) * groups.target]);
-                    let left = if identity {
-                        let data = &source[first * total + g * groups.source..];
-                        Matrix { data, rows, cols: groups.source, row_stride: total, col_stride: 1 }
-                    } else {
-                        gathered.resize(rows * depth, 0.0);
-                        let channels = (total, g * groups.source, groups.source);
-                        let row_taps = 0..self.rows.offsets.len();
-                        self.gather(source, channels, row_taps, first..first + rows, gathered);
-                        Matrix::row_major(gathered, rows, depth)
-                    };
-                    if groups.count == 1 {
-                        factor.multiply(left, out, bias);
-                        continue;
-                    }
-                    product.resize(rows * groups.target, 0.0);
-                    factor.multiply(left, product, bias);
-                    let targets = out.chunks_exact_mut(width);
-                    for (target, result) in targets.zip(product.chunks_exact(groups.target)) {
-                        target[g * groups.target..(g + 1) * groups.target].copy_from_slice(result);
-                    }
-                }
+                self.tile_product(
+                    source,
+                    groups,
+                    first..first + out.len() / width,
+                    factors,
+                    bias,
+                    buffers,
+                    out,
+                );
             },
         );
         out
+    }
+
+    /// The same as channels-first pictures `[batch, groups * target, cells]`, added to `residual` if there is one.
+    pub fn correlate_channels_first(
+        &self,
+        source: &Source,
+        groups: Groups,
+        factors: &[Frozen],
+        bias: Option<&[f32]>,
+        residual: Option<&[f32]>,
+    ) -> Vec<f32> {
+        let width = groups.count * groups.target;
+        let (positions, cells) = (self.positions(), self.rows.outputs * self.cols.outputs);
+        let mut out = vec![0.0; positions * width];
+        let shared = Shared::new(&mut out);
+        let tile = self.tile(groups);
+        let tiles = (0..positions.div_ceil(tile)).into_par_iter().with_max_len(1);
+        tiles.for_each_init(<(Buffers, Vec<f32>)>::default, |(buffers, product), index| {
+            let tile = index * tile..((index + 1) * tile).min(positions);
+            product.resize(tile.len() * width, 0.0);
+            self.tile_product(source, groups, tile.clone(), factors, bias, buffers, product);
+            // A tile may reach over the end of a picture.
+            let mut first = tile.start;
+            while first < tile.end {
+                let (picture, cell) = (first / cells, first % cells);
+                let count = (cells - cell).min(tile.end - first);
+                let rows = &product[(first - tile.start) * width..][..count * width];
+                simd::dispatch(
+                    #[inline(always)]
+                    || scatter(rows, width, residual, &shared, (picture * width * cells + cell, cells)),
+                );
+                first += count;
+            }
+        });
+        out
+    }
+
+    /// Positions of a tile.
+    fn tile(&self, groups: Groups) -> usize {
+        tile_rows(self.taps() * groups.source).min(share(self.positions()))
+    }
+
+    /// The results of the `positions` of a tile, `[positions, groups * target]`.
+    #[allow(clippy::too_many_arguments)] // one product's operands
+    fn tile_product(
+        &self,
+        source: &Source,
+        groups: Groups,
+        positions: Range<usize>,
+        factors: &[Frozen],
+        bias: Option<&[f32]>,
+        buffers: &mut Buffers,
+        out: &mut [f32],
+    ) {
+        let (total, width) = (groups.count * groups.source, groups.count * groups.target);
+        if self.taps() * groups.source == 0 {
+            // A phase of a transposed convolution that no tap reaches.
+            match bias {
+                Some(bias) => out.chunks_exact_mut(width).for_each(|cell| cell.copy_from_slice(bias)),
+                None => out.fill(0.0),
+            }
+            return;
+        }
+        for (g, factor) in factors.iter().enumerate() {
+            let addend = bias.map_or(Addend::Nothing, |bias| {
+                Addend::Bias(&bias[g * groups.target..(g + 1) * groups.target])
+            });
+            let channels = (total, g * groups.source, groups.source);
+            if groups.count == 1 {
+                self.product(source, channels, positions.clone(), factor, addend, buffers, out);
+                continue;
+            }
+            let mut product = std::mem::take(&mut buffers.product);
+            product.resize(positions.len() * groups.target, 0.0);
+            self.product(source, channels, positions.clone(), factor, addend, buffers, &mut product);
+            for (target, result) in out.chunks_exact_mut(width).zip(product.chunks_exact(groups.target)) {
+                target[g * groups.target..(g + 1) * groups.target].copy_from_slice(result);
+            }
+            buffers.product = product;
+        }
+    }
+
+    /// The product of some positions' inputs with one group's factor.
+    #[allow(clippy::too_many_arguments)] // one product's operands
+    fn product(
+        &self,
+        source: &Source,
+        channels: (usize, usize, usize),
+        positions: Range<usize>,
+        factor: &Frozen,
+        addend: Addend,
+        buffers: &mut Buffers,
+        out: &mut [f32],
+    ) {
+        let (rows, taps) = (positions.len(), 0..self.rows.offsets.len());
+        let (total, first, count) = channels;
+        let depth = self.taps() * count;
+        match (source, factor.packed(), factor.full()) {
+            (Source::Rounded(source), Some(packed), _) => {
+                let left = &mut buffers.packed;
+                left.resize(rows, depth);
+                simd::dispatch(
+                    #[inline(always)]
+                    || self.gather(source, channels, taps, positions, left),
+                );
+                bfloat::matmul_serial(left, packed, out, addend, Finish::Nothing);
+            }
+            (Source::Full(source), _, Some(full)) => {
+                let left = if self.rows.is_identity() && self.cols.is_identity() {
+                    let data = &source[positions.start * total + first..];
+                    Matrix { data, rows, cols: count, row_stride: total, col_stride: 1 }
+                } else {
+                    buffers.plain.resize(rows * depth, 0.0);
+                    let mut plain = Plain { data: &mut buffers.plain, depth };
+                    self.gather(source, channels, taps, positions, &mut plain);
+                    Matrix::row_major(&buffers.plain, rows, depth)
+                };
+                kernel::matmul_serial(left, full, out, addend, Precision::F32);
+            }
+            _ => unreachable!("the source was made for these factors"),
+        }
     }
 
     /// Gradient of the weights, one block `[target, row taps * column taps * source]` for every group and slice
@@ -224,7 +363,8 @@ impl Lattice {
                 let rows = tile.min(self.positions() - first);
                 gathered.resize(rows * depth, 0.0);
                 let channels = (total, block.group * groups.source, groups.source);
-                self.gather(source, channels, block.row_taps.clone(), first..first + rows, &mut gathered);
+                let mut plain = Plain { data: &mut gathered, depth };
+                self.gather(source, channels, block.row_taps.clone(), first..first + rows, &mut plain);
                 let data = &grad[first * width + block.group * groups.target..];
                 let grad = Matrix { data, rows, cols: groups.target, row_stride: width, col_stride: 1 };
                 let gathered = Matrix::row_major(&gathered, rows, depth);
@@ -296,6 +436,14 @@ impl Lattice {
     }
 }
 
+/// Room that a thread needs for tiles.
+#[derive(Default)]
+struct Buffers {
+    plain: Vec<f32>,
+    packed: bfloat::Rows,
+    product: Vec<f32>,
+}
+
 /// Part of a weight gradient: see [`Lattice::weight_gradient`].
 pub(super) struct GradientBlock {
     pub group: usize,
@@ -309,37 +457,7 @@ fn tile_rows(depth: usize) -> usize {
     (TILE / depth.max(1)).clamp(128, 8192) / 32 * 32
 }
 
-/// `[batch, rows, cols]` to `[batch, cols, rows]`, a 16 x 16 block at a time so that every cache line is read once.
-pub(super) fn transpose(source: &[f32], rows: usize, cols: usize) -> Vec<f32> {
-    const BLOCK: usize = 16;
-    if rows == 1 || cols == 1 {
-        return source.to_vec();
-    }
-    let mut out = vec![0.0; source.len()];
-    let pictures = out.par_chunks_mut(rows * cols).zip(source.par_chunks(rows * cols));
-    pictures.for_each(|(out, source)| {
-        out.par_chunks_mut(BLOCK * rows).enumerate().for_each(|(index, out)| {
-            simd::dispatch(
-                #[inline(always)]
-                || {
-                    let first = index * BLOCK;
-                    let width = out.len() / rows;
-                    for top in (0..rows).step_by(BLOCK) {
-                        let height = BLOCK.min(rows - top);
-                        let mut block = [0.0; BLOCK * BLOCK];
-                        for i in 0..height {
-                            let line = &source[(top + i) * cols + first..][..width];
-                            for (j, value) in line.iter().enumerate() {
-                                block[j * BLOCK + i] = *value;
-                            }
-                        }
-                        for (line, block) in out.chunks_exact_mut(rows).zip(block.chunks_exact(BLOCK)) {
-                            line[top..top + height].copy_from_slice(&block[..height]);
-                        }
-                    }
-                },
-            );
-        });
-    });
-    out
+/// A thread's share of `positions`, in whole blocks of the matrix unit.
+fn share(positions: usize) -> usize {
+    positions.div_ceil(rayon::current_num_threads()).next_multiple_of(32)
 }

@@ -1,8 +1,9 @@
 //! Sizes of a convolution, and its products on the CPU: forward, and the gradients of input and weight.
 
 use super::ConvGeometry;
-use super::lattice::{Axis, Factor, Groups, Lattice, transpose};
-use crate::layers::kernel::{Matrix, Precision, simd};
+use super::arrange::{Before, Source, transpose};
+use super::lattice::{Axis, Edge, Groups, Lattice};
+use crate::layers::kernel::{Frozen, Matrix, Precision, simd};
 use candle_core::{Result, bail};
 use rayon::prelude::*;
 
@@ -15,11 +16,13 @@ pub(super) struct Extent {
     stride: usize,
     padding: usize,
     dilation: usize,
+    pub edge: Edge,
 }
 
 impl Extent {
     /// The axis that a 1-D convolution does not have.
-    pub const NONE: Self = Self { input: 1, output: 1, kernel: 1, stride: 1, padding: 0, dilation: 1 };
+    pub const NONE: Self =
+        Self { input: 1, output: 1, kernel: 1, stride: 1, padding: 0, dilation: 1, edge: Edge::Zero };
 
     /// An axis of a convolution over `input` coordinates.
     pub fn forward(input: usize, g: ConvGeometry) -> Result<Self> {
@@ -41,9 +44,14 @@ impl Extent {
         }
     }
 
+    /// An axis of no particular size, for what depends on the kernel alone.
+    pub fn kernel(g: ConvGeometry) -> Self {
+        Self::new(0, 0, g)
+    }
+
     fn new(input: usize, output: usize, g: ConvGeometry) -> Self {
         let ConvGeometry { kernel, stride, padding, dilation, .. } = g;
-        Self { input, output, kernel, stride, padding, dilation }
+        Self { input, output, kernel, stride, padding, dilation, edge: Edge::Zero }
     }
 
     /// What each output coordinate reads.
@@ -55,6 +63,7 @@ impl Extent {
             step: self.stride,
             offsets: (0..self.kernel).map(offset).collect(),
             taps: (0..self.kernel).collect(),
+            edge: self.edge,
         }
     }
 
@@ -72,6 +81,7 @@ impl Extent {
             step: 1,
             offsets: taps.iter().map(|tap| reach(*tap) / stride).collect(),
             taps,
+            edge: Edge::Zero,
         }
     }
 }
@@ -136,70 +146,139 @@ impl Problem {
         Lattice { batch: self.batch, rows: self.rows.reads(), cols: self.cols.reads() }
     }
 
-    /// The convolution of `x`, with an optional bias for each output channel.
-    pub fn forward(&self, x: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
-        let x = transpose(x, self.input_channels, self.input_cells());
-        let lattice = self.forward_lattice();
-        let y = if self.is_depthwise() {
-            let weight = transpose(weight, self.output_channels, self.taps());
-            lattice.correlate_depthwise(&x, self.input_channels, &weight, bias)
-        } else {
-            let (source, target) = self.group_channels();
-            let weight = self.taps_first(weight);
-            let depth = self.taps() * source;
-            let factors: Vec<Factor> = weight
-                .chunks_exact(target * depth)
-                .map(|group| Factor::new(Matrix::row_major(group, target, depth).t(), self.precision))
-                .collect();
-            lattice.correlate(&x, Groups { count: self.groups, source, target }, &factors, bias)
+    /// The weights `[output channels, input channels / groups, ...]` as [`Problem::forward`] wants them.
+    pub fn prepare_forward(&self, weight: &[f32]) -> Prepared {
+        if self.is_depthwise() {
+            return Prepared::Depthwise(vec![transpose(weight, self.output_channels, self.taps(), |_, x| x)]);
+        }
+        let (source, target) = self.group_channels();
+        let weight = self.taps_first(weight);
+        let depth = self.taps() * source;
+        let factors = weight.chunks_exact((target * depth).max(1));
+        let factors =
+            factors.map(|group| Frozen::new(Matrix::row_major(group, target, depth).t(), self.precision));
+        Prepared::Products(vec![factors.collect()])
+    }
+
+    /// The same for [`Problem::input_gradient`].
+    pub fn prepare_input_gradient(&self, weight: &[f32]) -> Prepared {
+        let (target, source) = self.group_channels();
+        let weight = self.taps_first(weight);
+        let phases = self.phases().map(|lattice| (self.phase_weight(&weight, &lattice), lattice));
+        if self.is_depthwise() {
+            return Prepared::Depthwise(phases.map(|(weight, _)| weight).collect());
+        }
+        let factors = |(weight, lattice): (Vec<f32>, Lattice)| {
+            let depth = lattice.taps() * source;
+            let group = |g: usize| &weight[g * depth * target..(g + 1) * depth * target];
+            let factor = |g| Frozen::new(Matrix::row_major(group(g), depth, target), self.precision);
+            (0..self.groups).map(factor).collect()
         };
-        transpose(&y, self.output_cells(), self.output_channels)
+        Prepared::Products(phases.map(factors).collect())
+    }
+
+    /// The weights that [`Problem::prepare_forward`] or, if `transposed`, [`Problem::prepare_input_gradient`] was
+    /// given, as precise as they were kept.
+    pub fn restore(&self, prepared: &Prepared, transposed: bool) -> Vec<f32> {
+        let (input, output) = self.group_channels();
+        let taps = self.taps();
+        let mut weight = vec![0.0; self.output_channels * input * taps];
+        let Prepared::Products(phases) = prepared else { return weight };
+        let lattices = if transposed { self.phases().collect() } else { vec![self.forward_lattice()] };
+        for (lattice, factors) in lattices.iter().zip(phases) {
+            let used = self.used_taps(lattice);
+            for (group, factor) in factors.iter().enumerate() {
+                // Rows of [tap][one side's channel], columns of the other side's.
+                let (inner, width) = if transposed { (output, input) } else { (input, output) };
+                for (row, line) in factor.values().chunks_exact(width.max(1)).enumerate() {
+                    let (tap, channel) = (used[row / inner], row % inner);
+                    for (column, value) in line.iter().enumerate() {
+                        let (o, i) = if transposed { (channel, column) } else { (column, channel) };
+                        weight[((group * output + o) * input + i) * taps + tap] = *value;
+                    }
+                }
+            }
+        }
+        weight
+    }
+
+    /// The convolution of `x`, with an optional bias for each output channel.
+    pub fn forward(&self, x: &[f32], weights: &Prepared, bias: Option<&[f32]>, fused: Fused) -> Vec<f32> {
+        let lattice = self.forward_lattice();
+        let (channels, cells) = (self.input_channels, self.input_cells());
+        match weights {
+            Prepared::Depthwise(phases) => {
+                let x = transpose(x, channels, cells, |_, x| x);
+                let weight = phases.first().map(Vec::as_slice).unwrap_or_default();
+                let y = lattice.correlate_depthwise(&x, channels, weight, bias);
+                transpose(&y, self.output_cells(), self.output_channels, |_, x| x)
+            }
+            Prepared::Products(phases) => {
+                let factors = phases.first().map(Vec::as_slice).unwrap_or_default();
+                let (source, target) = self.group_channels();
+                let groups = Groups { count: self.groups, source, target };
+                let x = Source::new(x, channels, cells, fused.before, factors);
+                lattice.correlate_channels_first(&x, groups, factors, bias, fused.residual)
+            }
+        }
     }
 
     /// Gradient of the input from that of the output; as a layer of its own, the transposed convolution, for which
     /// `bias` holds a value for each of *its* output channels.
-    pub fn input_gradient(&self, grad: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
-        let grad = transpose(grad, self.output_channels, self.output_cells());
+    pub fn input_gradient(
+        &self,
+        grad: &[f32],
+        weights: &Prepared,
+        bias: Option<&[f32]>,
+        before: &Before,
+    ) -> Vec<f32> {
         let (target, source) = self.group_channels();
-        let weight = self.taps_first(weight);
-        let channels = self.input_channels;
-        let mut out = Vec::new();
-        for row_phase in 0..self.rows.stride {
-            for col_phase in 0..self.cols.stride {
-                let rows = self.rows.contributes(row_phase);
-                let cols = self.cols.contributes(col_phase);
-                let lattice = Lattice { batch: self.batch, rows, cols };
-                let weight = self.phase_weight(&weight, &lattice);
-                let part = if self.is_depthwise() {
-                    lattice.correlate_depthwise(&grad, channels, &weight, bias)
-                } else {
-                    let depth = lattice.taps() * source;
-                    let factors: Vec<Factor> = (0..self.groups)
-                        .map(|g| &weight[g * depth * target..(g + 1) * depth * target])
-                        .map(|group| Factor::new(Matrix::row_major(group, depth, target), self.precision))
-                        .collect();
-                    lattice.correlate(&grad, Groups { count: self.groups, source, target }, &factors, bias)
+        let (channels, cells) = (self.output_channels, self.output_cells());
+        let groups = Groups { count: self.groups, source, target };
+        let parts: Vec<Vec<f32>> = match weights {
+            Prepared::Depthwise(phases) => {
+                let grad = transpose(grad, channels, cells, |_, x| x);
+                let part = |(lattice, weight): (Lattice, &Vec<f32>)| {
+                    lattice.correlate_depthwise(&grad, self.input_channels, weight, bias)
                 };
-                if self.rows.stride * self.cols.stride == 1 {
-                    out = part;
-                } else {
-                    out.resize(self.batch * self.input_cells() * channels, 0.0);
-                    self.interleave(&part, (row_phase, col_phase), &lattice, &mut out);
-                }
+                self.phases().zip(phases).map(part).collect()
             }
-        }
-        transpose(&out, self.input_cells(), channels)
+            Prepared::Products(phases) => {
+                let factors = phases.first().map(Vec::as_slice).unwrap_or_default();
+                let grad = Source::new(grad, channels, cells, before, factors);
+                if let ([factors], Some(lattice)) = (phases.as_slice(), self.phases().next()) {
+                    return lattice.correlate_channels_first(&grad, groups, factors, bias, None);
+                }
+                let part = |(lattice, factors): (Lattice, &Vec<Frozen>)| {
+                    lattice.correlate(&grad, groups, factors, bias)
+                };
+                self.phases().zip(phases).map(part).collect()
+            }
+        };
+        transpose(&self.interleaved(parts), self.input_cells(), self.input_channels, |_, x| x)
+    }
+
+    /// The phases of the input's coordinates: those that a stride apart read the same taps.
+    fn phases(&self) -> impl Iterator<Item = Lattice> + '_ {
+        let Self { batch, rows, cols, .. } = *self;
+        (0..rows.stride).flat_map(move |row| {
+            (0..cols.stride).map(move |col| Lattice {
+                batch,
+                rows: rows.contributes(row),
+                cols: cols.contributes(col),
+            })
+        })
     }
 
     /// Gradient of the weight.
     pub fn weight_gradient(&self, x: &[f32], grad: &[f32]) -> Vec<f32> {
-        let x = transpose(x, self.input_channels, self.input_cells());
-        let grad = transpose(grad, self.output_channels, self.output_cells());
+        let x = transpose(x, self.input_channels, self.input_cells(), |_, x| x);
+        let grad = transpose(grad, self.output_channels, self.output_cells(), |_, x| x);
         let lattice = self.forward_lattice();
         let taps = self.taps();
         if self.is_depthwise() {
             let sums = lattice.weight_gradient_depthwise(&x, &grad, self.input_channels);
-            return transpose(&sums, taps, self.input_channels);
+            return transpose(&sums, taps, self.input_channels, |_, x| x);
         }
         let (source, target) = self.group_channels();
         let groups = Groups { count: self.groups, source, target };
@@ -235,19 +314,23 @@ impl Problem {
 
     /// `[output][input][tap]` to `[output][tap][input]`.
     fn taps_first(&self, weight: &[f32]) -> Vec<f32> {
-        transpose(weight, self.group_channels().0, self.taps())
+        transpose(weight, self.group_channels().0, self.taps(), |_, x| x)
+    }
+
+    /// The kernel's taps that a lattice reads, in its order.
+    fn used_taps(&self, lattice: &Lattice) -> Vec<usize> {
+        let mut taps = Vec::with_capacity(lattice.taps());
+        for row in &lattice.rows.taps {
+            taps.extend(lattice.cols.taps.iter().map(|col| row * self.cols.kernel + col));
+        }
+        taps
     }
 
     /// The weights of a phase's taps, `[group][tap][output][input]`, from `[output][tap][input]`.
     fn phase_weight(&self, weight: &[f32], lattice: &Lattice) -> Vec<f32> {
         let (input, output) = self.group_channels();
         let depth = self.taps() * input;
-        let taps: Vec<usize> = lattice
-            .rows
-            .taps
-            .iter()
-            .flat_map(|row| lattice.cols.taps.iter().map(move |col| row * self.cols.kernel + col))
-            .collect();
+        let taps = self.used_taps(lattice);
         let mut out = vec![0.0; self.groups * taps.len() * output * input];
         if self.is_depthwise() {
             // Here the channel runs fastest, as there is but one a group.
@@ -267,22 +350,54 @@ impl Problem {
         out
     }
 
-    /// Puts a phase's cells in their places.
-    fn interleave(&self, part: &[f32], (row, col): (usize, usize), lattice: &Lattice, out: &mut [f32]) {
+    /// All phases' cells in their places.
+    fn interleaved(&self, mut parts: Vec<Vec<f32>>) -> Vec<f32> {
+        if parts.len() == 1 {
+            return parts.pop().unwrap_or_default();
+        }
         let channels = self.input_channels;
         let (height, width) = (self.rows.input, self.cols.input);
-        let line_size = lattice.cols.outputs * channels;
+        let mut out = vec![0.0; self.batch * height * width * channels];
+        let phases: Vec<(Lattice, Vec<f32>)> = self.phases().zip(parts).collect();
         out.par_chunks_mut(width * channels).enumerate().for_each(|(index, line)| {
             let (picture, y) = (index / height, index % height);
-            if y % self.rows.stride != row {
-                return;
-            }
-            let from = (picture * lattice.rows.outputs + y / self.rows.stride) * line_size;
-            let cells = part[from..from + line_size].chunks_exact(channels);
-            let places = line.chunks_exact_mut(channels).skip(col).step_by(self.cols.stride);
-            for (place, cell) in places.zip(cells) {
-                place.copy_from_slice(cell);
+            let row = y % self.rows.stride;
+            for (col, (lattice, part)) in
+                phases.iter().skip(row * self.cols.stride).take(self.cols.stride).enumerate()
+            {
+                let line_size = lattice.cols.outputs * channels;
+                let from = (picture * lattice.rows.outputs + y / self.rows.stride) * line_size;
+                let cells = part[from..from + line_size].chunks_exact(channels);
+                let places = line.chunks_exact_mut(channels).skip(col).step_by(self.cols.stride);
+                for (place, cell) in places.zip(cells) {
+                    place.copy_from_slice(cell);
+                }
             }
         });
+        out
     }
+}
+
+/// What a convolution does besides.
+#[derive(Clone, Copy)]
+pub(super) struct Fused<'a> {
+    /// To its input.
+    pub before: &'a Before,
+    /// Added to its output.
+    pub residual: Option<&'a [f32]>,
+}
+
+impl Fused<'_> {
+    /// Nothing.
+    pub const NOTHING: Self = Self { before: &Before::Nothing, residual: None };
+}
+
+/// A convolution's weights as its products want them.
+#[derive(Debug, Clone)]
+pub(super) enum Prepared {
+    /// For each phase of the result (one unless it is interleaved of several), for each group a factor
+    /// `[taps * channels that are read, channels that are written]`.
+    Products(Vec<Vec<Frozen>>),
+    /// For each phase `[taps, channels]`.
+    Depthwise(Vec<Vec<f32>>),
 }

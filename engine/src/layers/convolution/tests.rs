@@ -4,7 +4,9 @@
 
 use super::*;
 use crate::layers::gradient_check::{check, var};
+use candle_core::DType;
 use candle_core::{Device, Var};
+use candle_nn::VarMap;
 
 fn geometry(kernel: usize, stride: usize, padding: usize, dilation: usize, groups: usize) -> ConvGeometry {
     ConvGeometry { kernel, stride, padding, dilation, groups }
@@ -164,6 +166,69 @@ fn gradients_follow_differences() {
         let (weight, bias) = (w.as_tensor().clone(), b.as_tensor().clone());
         let conv = Conv2d::from_tensors(weight, Some(bias), ConvGeometry { padding: g.padding + 2, ..g });
         check(&[&x, &w, &b], || conv.forward(&x));
+    }
+}
+
+/// How far bfloat16 products of values below 1 in size may be off after some hundred terms.
+const ROUNDING: f32 = 0.15;
+
+#[test]
+fn frozen_weights_convolve_and_pass_gradients_alike() {
+    for g in geometries() {
+        let (x, w, b) = (var(&[2, 4, 9, 9], 1), var(&[8, 4 / g.groups, g.kernel, g.kernel], 2), var(&[8], 3));
+        let trained = Conv2d::from_tensors(w.as_tensor().clone(), Some(b.as_tensor().clone()), g);
+        let frozen = Conv2d::from_tensors(w.as_tensor().detach(), Some(b.as_tensor().detach()), g);
+        for (precision, tolerance) in [(Precision::F32, 1e-5), (Precision::Bf16, ROUNDING)] {
+            let frozen = frozen.clone().with_precision(precision);
+            assert!(frozen.weight().is_none(), "{g:?}");
+            assert_same(&[&x], tolerance, &format!("{g:?}"), || frozen.forward(&x), || trained.forward(&x));
+        }
+    }
+    for (g, output_padding) in [(geometry(16, 8, 4, 1, 1), 0), (geometry(6, 3, 2, 1, 2), 1)] {
+        let (x, w) = (var(&[2, 4, 11], 1), var(&[4, 6 / g.groups, g.kernel], 2));
+        let trained = ConvTranspose1d::from_tensors(w.as_tensor().clone(), None, g, output_padding);
+        let frozen = ConvTranspose1d::from_tensors(w.as_tensor().detach(), None, g, output_padding);
+        for (precision, tolerance) in [(Precision::F32, 1e-5), (Precision::Bf16, ROUNDING)] {
+            let frozen = frozen.clone().with_precision(precision);
+            assert_same(&[&x], tolerance, &format!("{g:?}"), || frozen.forward(&x), || trained.forward(&x));
+        }
+    }
+}
+
+#[test]
+fn fused_is_one_after_the_other() {
+    let map = VarMap::new();
+    let norm = GroupNorm::new(2, 32, 1e-6, VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu)).unwrap();
+    for (name, seed) in [("weight", 8), ("bias", 9)] {
+        map.data().lock().unwrap()[name].set(var(&[32], seed).as_tensor()).unwrap();
+    }
+    let (x, w, b) = (var(&[2, 32, 12, 23], 1).as_detached_tensor(), var(&[40, 32, 3, 3], 2), var(&[40], 3));
+    let residual = var(&[2, 40, 12, 23], 4).as_detached_tensor();
+    let g = ConvGeometry::same(3);
+    let composed = Conv2d::from_tensors(w.as_tensor().clone(), Some(b.as_tensor().clone()), g);
+    let frozen = Conv2d::from_tensors(w.as_tensor().detach(), Some(b.as_tensor().detach()), g);
+    for (precision, tolerance) in [(Precision::F32, 1e-4), (Precision::Bf16, ROUNDING)] {
+        let frozen = frozen.clone().with_precision(precision);
+        for activation in [Activation::None, Activation::LeakyRelu(0.2), Activation::NormSilu(&norm)] {
+            for residual in [None, Some(&residual)] {
+                let got = frozen.forward_fused(&x, activation, residual).unwrap();
+                let want = composed.forward_fused(&x, activation, residual).unwrap();
+                assert_close(&got, &want, tolerance, &format!("{activation:?}"));
+            }
+        }
+        let wrong = x.clone();
+        assert!(frozen.forward_fused(&x, Activation::None, Some(&wrong)).is_err());
+    }
+    // A long signal, mirrored at its ends.
+    let (x, w) = (var(&[2, 32, 700], 5).as_detached_tensor(), var(&[40, 32, 3], 6));
+    let composed = Conv1d::from_tensors(w.as_tensor().clone(), None, geometry(3, 1, 9, 9, 1)).mirrored();
+    let frozen = Conv1d::from_tensors(w.as_tensor().detach(), None, geometry(3, 1, 9, 9, 1)).mirrored();
+    for (precision, tolerance) in [(Precision::F32, 1e-4), (Precision::Bf16, ROUNDING)] {
+        let frozen = frozen.clone().with_precision(precision);
+        let got = frozen.forward_fused(&x, Activation::LeakyRelu(0.2), None).unwrap();
+        let want = composed.forward_fused(&x, Activation::LeakyRelu(0.2), None).unwrap();
+        assert_close(&got, &want, tolerance, "mirrored");
+        assert!(frozen.forward(&x.narrow(2, 0, 9).unwrap()).is_err());
     }
 }
 

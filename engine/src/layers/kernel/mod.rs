@@ -6,9 +6,17 @@
 //! without either silently takes the f32 path, which is at least as exact.
 
 pub mod bfloat;
+mod frozen;
+mod half;
+mod shared;
 pub mod simd;
 
+pub use frozen::Frozen;
+pub use shared::Shared;
+
 use gemm::Parallelism;
+use rayon::prelude::*;
+use std::borrow::Cow;
 
 /// How a matrix product rounds its factors; sums are always f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,6 +33,11 @@ impl Precision {
     #[must_use]
     pub fn fastest() -> Self {
         if bfloat::unit().is_some() { Self::Bf16 } else { Self::F32 }
+    }
+
+    /// The unit that products of this precision run on; `None` for f32.
+    fn unit(self) -> Option<bfloat::Unit> {
+        bfloat::unit().filter(|_| self == Self::Bf16)
     }
 }
 
@@ -62,6 +75,23 @@ impl<'a> Matrix<'a> {
         }
     }
 
+    fn is_row_major(&self) -> bool {
+        self.col_stride == 1 && self.row_stride == self.cols && self.data.len() == self.rows * self.cols
+    }
+
+    /// The elements row by row.
+    fn to_row_major(self) -> Cow<'a, [f32]> {
+        if self.is_row_major() {
+            return Cow::Borrowed(self.data);
+        }
+        let mut out = vec![0.0; self.rows * self.cols];
+        out.par_chunks_mut(self.cols.max(1)).enumerate().for_each(|(row, out)| {
+            let line = self.data[row * self.row_stride..].iter().step_by(self.col_stride.max(1));
+            out.iter_mut().zip(line).for_each(|(out, value)| *out = *value);
+        });
+        Cow::Owned(out)
+    }
+
     /// Whether every element lies inside the slice.
     fn fits(&self) -> bool {
         self.rows == 0
@@ -79,6 +109,50 @@ pub enum Addend<'a> {
     Bias(&'a [f32]),
     /// What the output holds already.
     Output,
+    /// One value per column, and what the output holds already: a residual.
+    BiasAndOutput(&'a [f32]),
+}
+
+/// What is done to each element of a finished sum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Finish {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// `x * sigmoid(1.702 x)`.
+    QuickGelu,
+    /// GELU's tanh approximation.
+    GeluTanh,
+}
+
+impl Finish {
+    #[inline(always)]
+    fn apply(self, values: &mut [f32]) {
+        match self {
+            Self::Nothing => {}
+            Self::QuickGelu => values.iter_mut().for_each(
+                #[inline(always)]
+                |x| *x = simd::quick_gelu(*x),
+            ),
+            Self::GeluTanh => values.iter_mut().for_each(
+                #[inline(always)]
+                |x| *x = simd::gelu_tanh(*x),
+            ),
+        }
+    }
+
+    /// [`Finish::apply`] on all threads of the current rayon pool.
+    fn apply_parallel(self, values: &mut [f32]) {
+        const TASK: usize = 16 * 1024;
+        if self != Self::Nothing {
+            values.par_chunks_mut(TASK).for_each(|values| {
+                simd::dispatch(
+                    #[inline(always)]
+                    || self.apply(values),
+                );
+            });
+        }
+    }
 }
 
 /// `out = a b + addend`, `out` row-major `[a.rows, b.cols]`, on all threads of the current rayon pool.
@@ -94,55 +168,82 @@ pub fn matmul(a: Matrix, b: Matrix, out: &mut [f32], addend: Addend, precision: 
     }
     // Below this the packing costs more than the product.
     let small = a.rows * a.cols * b.cols < 32 * 32 * 32;
-    if precision == Precision::Bf16
-        && !small
-        && let Some(unit) = bfloat::unit()
-    {
-        bfloat::matmul(a, &bfloat::Packed::new(unit, b), out, addend);
+    if !small && let Some(unit) = precision.unit() {
+        bfloat::matmul(a, &bfloat::Packed::new(unit, b), out, addend, Finish::Nothing);
         return;
     }
     let threads = if small { Parallelism::None } else { Parallelism::Rayon(0) };
     matmul_f32(a, b, out, addend, threads);
 }
 
-/// [`matmul`] in f32 on the calling thread alone, for use inside parallel loops.
+/// [`matmul`] for use inside parallel loops, where other threads have products of their own.
 ///
 /// # Panics
 /// When the sizes disagree.
-pub fn matmul_serial(a: Matrix, b: Matrix, out: &mut [f32], addend: Addend) {
+pub fn matmul_serial(a: Matrix, b: Matrix, out: &mut [f32], addend: Addend, precision: Precision) {
     assert_eq!(a.cols, b.rows, "matmul: inner sizes");
     assert_eq!(out.len(), a.rows * b.cols, "matmul: output size");
     assert!(a.fits() && b.fits(), "matmul: strides leave the slice");
-    matmul_f32(a, b, out, addend, Parallelism::None);
+    match precision.unit() {
+        Some(unit) => {
+            let (a, b) = (bfloat::Rows::new(a), bfloat::Packed::new(unit, b));
+            bfloat::matmul_serial(&a, &b, out, addend, Finish::Nothing);
+        }
+        None => matmul_f32(a, b, out, addend, Parallelism::None),
+    }
 }
 
 fn matmul_f32(a: Matrix, b: Matrix, out: &mut [f32], addend: Addend, threads: Parallelism) {
-    let (m, k, n) = (a.rows, a.cols, b.cols);
-    if m == 0 || n == 0 {
+    let n = b.cols;
+    if a.rows == 0 || n == 0 {
         return;
     }
     let accumulate = match addend {
         Addend::Nothing => false,
         Addend::Bias(bias) => {
             assert_eq!(bias.len(), n, "matmul: bias size");
-            for row in out.chunks_exact_mut(n) {
-                row.copy_from_slice(bias);
-            }
+            out.chunks_exact_mut(n).for_each(|row| row.copy_from_slice(bias));
             true
         }
         Addend::Output => true,
+        Addend::BiasAndOutput(bias) => {
+            assert_eq!(bias.len(), n, "matmul: bias size");
+            for row in out.chunks_exact_mut(n) {
+                row.iter_mut().zip(bias).for_each(|(x, b)| *x += b);
+            }
+            true
+        }
     };
-    // SAFETY: `fits` and the length of `out` were checked: every address that the strides
-    // reach lies inside its slice, and `out` overlaps neither factor (it is borrowed mutably).
+    // SAFETY: the caller has checked `fits` and the length of `out`, a row-major `[a.rows, n]`.
     #[allow(unsafe_code)]
     unsafe {
+        gemm_f32(a, b, out.as_mut_ptr(), n, accumulate, threads);
+    }
+}
+
+/// `out (+)= a b`, the rows of `out` being `stride` elements apart.
+///
+/// # Safety
+/// Every element of `a` and `b` must lie inside its slice ([`Matrix::fits`]), `out` must be valid for reads and writes
+/// of `a.rows` rows of `b.cols` elements `stride` apart, and nothing else may access those meanwhile.
+#[allow(unsafe_code)]
+unsafe fn gemm_f32(
+    a: Matrix,
+    b: Matrix,
+    out: *mut f32,
+    stride: usize,
+    accumulate: bool,
+    threads: Parallelism,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
         gemm::gemm(
-            m,
-            n,
-            k,
-            out.as_mut_ptr(),
+            a.rows,
+            b.cols,
+            a.cols,
+            out,
             1,
-            n as isize,
+            stride as isize,
             accumulate,
             a.data.as_ptr(),
             a.col_stride as isize,

@@ -53,6 +53,30 @@ pub fn tanh(x: f32) -> f32 {
     2.0 * sigmoid(2.0 * x) - 1.0
 }
 
+/// `x * sigmoid(1.702 x)`: Diffsound's GELU2, CLIP's QuickGELU.
+#[inline(always)]
+#[must_use]
+pub fn quick_gelu(x: f32) -> f32 {
+    x * sigmoid(1.702 * x)
+}
+
+/// `x * sigmoid(x)`.
+#[inline(always)]
+#[must_use]
+pub fn silu(x: f32) -> f32 {
+    x * sigmoid(x)
+}
+
+/// `sqrt(2 / pi)` and the cubic coefficient of GELU's tanh approximation.
+pub const GELU_TANH: (f32, f32) = (0.797_884_6, 0.044_715);
+
+/// GELU's tanh approximation.
+#[inline(always)]
+#[must_use]
+pub fn gelu_tanh(x: f32) -> f32 {
+    0.5 * x * (1.0 + tanh(GELU_TANH.0 * (x + GELU_TANH.1 * x * x * x)))
+}
+
 /// The slope of `|x|`: -1, 0 or 1.
 #[inline(always)]
 #[must_use]

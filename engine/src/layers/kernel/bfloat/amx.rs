@@ -47,15 +47,10 @@ pub(super) fn detect() -> bool {
     false
 }
 
-/// One 32 x 32 block: two panels of 16 rows, two of 16 columns, `depth_tiles` tiles deep.
+/// Sets the tile registers up for [`multiply`] on this thread, until [`release`].
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 #[allow(unsafe_code)]
-pub(super) fn multiply(depth_tiles: usize, left: &[u16], right: &[u16], out: &mut Block) {
-    assert!(left.len() == depth_tiles * TILE * 2 && right.len() == depth_tiles * TILE * 2);
-    if depth_tiles == 0 {
-        out.0.fill(0.0);
-        return;
-    }
+pub(super) fn configure() {
     #[repr(C, align(64))]
     struct TileConfig {
         palette: u8,
@@ -71,60 +66,129 @@ pub(super) fn multiply(depth_tiles: usize, left: &[u16], right: &[u16], out: &mu
         bytes_per_row: [64, 64, 64, 64, 64, 64, 64, 64, 0, 0, 0, 0, 0, 0, 0, 0],
         rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
     };
-    let half = depth_tiles * TILE;
-    // SAFETY: `detect()` was checked by the caller, so tile instructions exist and are
-    // permitted. The loop reads `depth_tiles` tiles of 1 KiB from each of the four half panels,
-    // whose lengths were checked above, and stores 32 rows of 32 floats into `out`.
+    // SAFETY: `detect()` was checked by the caller, so tile instructions exist and are permitted; the configuration
+    // is a valid one of 64 bytes.
     unsafe {
-        std::arch::asm!(
-            "ldtilecfg [{config}]",
-            "tilezero tmm0",
-            "tilezero tmm1",
-            "tilezero tmm2",
-            "tilezero tmm3",
-            "2:",
-            "tileloadd tmm4, [{a0} + {stride}*1]",
-            "tileloadd tmm6, [{b0} + {stride}*1]",
-            "tileloadd tmm7, [{b1} + {stride}*1]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tileloadd tmm5, [{a1} + {stride}*1]",
-            "tdpbf16ps tmm1, tmm4, tmm7",
-            "tdpbf16ps tmm2, tmm5, tmm6",
-            "tdpbf16ps tmm3, tmm5, tmm7",
-            "add {a0}, 1024",
-            "add {a1}, 1024",
-            "add {b0}, 1024",
-            "add {b1}, 1024",
-            "dec {count}",
-            "jnz 2b",
-            "mov {stride}, 128",
-            "tilestored [{out} + {stride}*1], tmm0",
-            "tilestored [{out} + {stride}*1 + 64], tmm1",
-            "tilestored [{out} + {stride}*1 + 2048], tmm2",
-            "tilestored [{out} + {stride}*1 + 2112], tmm3",
-            config = in(reg) &raw const CONFIG,
-            a0 = inout(reg) left.as_ptr() => _,
-            a1 = inout(reg) left.as_ptr().add(half) => _,
-            b0 = inout(reg) right.as_ptr() => _,
-            b1 = inout(reg) right.as_ptr().add(half) => _,
-            count = inout(reg) depth_tiles => _,
-            stride = inout(reg) 64_usize => _,
-            out = in(reg) out.0.as_mut_ptr(),
-            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-            options(nostack)
-        );
+        std::arch::asm!("ldtilecfg [{config}]", config = in(reg) &raw const CONFIG, options(readonly, nostack));
     }
 }
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-pub(super) fn multiply(_: usize, _: &[u16], _: &[u16], _: &mut Block) {}
+pub(super) fn configure() {}
+
+/// The first `height` rows of one 32 x 32 block: two halves of 16 rows, two of 16 columns, a number of tiles deep.
+/// Adds to what `out` holds (`accumulate`) or overwrites it. Rows past `height` are left as they are or undefined.
+///
+/// [`configure`] must have been called on this thread.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[allow(unsafe_code)]
+pub(super) fn multiply(
+    left: [&[u16]; 2],
+    right: [&[u16]; 2],
+    height: usize,
+    accumulate: bool,
+    out: &mut Block,
+) {
+    let depth_tiles = left[0].len() / TILE;
+    assert!(left.iter().chain(&right).all(|half| half.len() == depth_tiles * TILE));
+    if depth_tiles == 0 {
+        if !accumulate {
+            out.0.fill(0.0);
+        }
+        return;
+    }
+    // SAFETY: `detect()` was checked by the caller, so tile instructions exist and are permitted, and `configure`
+    // has set the tiles to 16 rows of 64 bytes. The loops read `depth_tiles` tiles of 1 KiB from the halves, whose
+    // lengths were checked above, and load and store rows of 32 floats of `out`: 16 of them, or 32.
+    unsafe {
+        if height <= 16 {
+            std::arch::asm!(
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "test {accumulate:e}, {accumulate:e}",
+                "jz 2f",
+                "tileloadd tmm0, [{out} + {step}*1]",
+                "tileloadd tmm1, [{out} + {step}*1 + 64]",
+                "2:",
+                "tileloadd tmm4, [{a0} + {stride}*1]",
+                "tileloadd tmm6, [{b0} + {stride}*1]",
+                "tileloadd tmm7, [{b1} + {stride}*1]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "add {a0}, 1024",
+                "add {b0}, 1024",
+                "add {b1}, 1024",
+                "dec {count}",
+                "jnz 2b",
+                "tilestored [{out} + {step}*1], tmm0",
+                "tilestored [{out} + {step}*1 + 64], tmm1",
+                a0 = inout(reg) left[0].as_ptr() => _,
+                b0 = inout(reg) right[0].as_ptr() => _,
+                b1 = inout(reg) right[1].as_ptr() => _,
+                count = inout(reg) depth_tiles => _,
+                stride = in(reg) 64_usize,
+                step = in(reg) 128_usize,
+                accumulate = in(reg) u32::from(accumulate),
+                out = in(reg) out.0.as_mut_ptr(),
+                out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm6") _, out("tmm7") _,
+                options(nostack)
+            );
+        } else {
+            std::arch::asm!(
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
+                "test {accumulate:e}, {accumulate:e}",
+                "jz 2f",
+                "tileloadd tmm0, [{out} + {step}*1]",
+                "tileloadd tmm1, [{out} + {step}*1 + 64]",
+                "tileloadd tmm2, [{out} + {step}*1 + 2048]",
+                "tileloadd tmm3, [{out} + {step}*1 + 2112]",
+                "2:",
+                "tileloadd tmm4, [{a0} + {stride}*1]",
+                "tileloadd tmm6, [{b0} + {stride}*1]",
+                "tileloadd tmm7, [{b1} + {stride}*1]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tileloadd tmm5, [{a1} + {stride}*1]",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                "add {a0}, 1024",
+                "add {a1}, 1024",
+                "add {b0}, 1024",
+                "add {b1}, 1024",
+                "dec {count}",
+                "jnz 2b",
+                "tilestored [{out} + {step}*1], tmm0",
+                "tilestored [{out} + {step}*1 + 64], tmm1",
+                "tilestored [{out} + {step}*1 + 2048], tmm2",
+                "tilestored [{out} + {step}*1 + 2112], tmm3",
+                a0 = inout(reg) left[0].as_ptr() => _,
+                a1 = inout(reg) left[1].as_ptr() => _,
+                b0 = inout(reg) right[0].as_ptr() => _,
+                b1 = inout(reg) right[1].as_ptr() => _,
+                count = inout(reg) depth_tiles => _,
+                stride = in(reg) 64_usize,
+                step = in(reg) 128_usize,
+                accumulate = in(reg) u32::from(accumulate),
+                out = in(reg) out.0.as_mut_ptr(),
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack)
+            );
+        }
+    }
+}
+
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+pub(super) fn multiply(_: [&[u16]; 2], _: [&[u16]; 2], _: usize, _: bool, _: &mut Block) {}
 
 /// Gives the tile registers back, so that the system need not save them at a thread switch.
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 #[allow(unsafe_code)]
 pub(super) fn release() {
-    // SAFETY: only reached after `multiply`, that is with tiles available.
+    // SAFETY: only reached after `configure`, that is with tiles available.
     unsafe { std::arch::asm!("tilerelease", options(nomem, nostack)) }
 }
 

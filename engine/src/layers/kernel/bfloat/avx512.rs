@@ -13,24 +13,31 @@ pub(super) fn detect() -> bool {
     false
 }
 
-/// The first `height` rows of one 32 x 32 block: two panels of 16 rows, two of 16 columns, `depth_tiles`
-/// tiles deep. Rows come in groups of eight; those of the last group past `height` are zero or left as they are.
+/// The first `height` rows of one 32 x 32 block: two halves of 16 rows, two of 16 columns, a number of tiles deep.
+/// Adds to what `out` holds (`accumulate`) or overwrites it. Rows come in groups of eight; those of the last group
+/// past `height` are undefined.
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
-pub(super) fn multiply(depth_tiles: usize, left: &[u16], right: &[u16], height: usize, out: &mut Block) {
+pub(super) fn multiply(
+    left: [&[u16]; 2],
+    right: [&[u16]; 2],
+    height: usize,
+    accumulate: bool,
+    out: &mut Block,
+) {
     // SAFETY: the caller has seen `detect()` be true.
-    unsafe { kernel::multiply(depth_tiles, left, right, height, out) }
+    unsafe { kernel::multiply(left, right, height, accumulate, out) }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) fn multiply(_: usize, _: &[u16], _: &[u16], _: usize, _: &mut Block) {}
+pub(super) fn multiply(_: [&[u16]; 2], _: [&[u16]; 2], _: usize, _: bool, _: &mut Block) {}
 
 #[cfg(target_arch = "x86_64")]
 mod kernel {
     use super::super::{BLOCK, Block, DEPTH, TILE};
     use std::arch::x86_64::{
-        __m512bh, __m512i, _mm512_dpbf16_ps, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_setzero_ps,
-        _mm512_store_ps,
+        __m512bh, __m512i, _mm512_dpbf16_ps, _mm512_load_ps, _mm512_loadu_si512, _mm512_set1_epi32,
+        _mm512_setzero_ps, _mm512_store_ps,
     };
 
     /// Rows whose sums are in registers at a time: 8 x 2 of the 32 registers.
@@ -38,18 +45,31 @@ mod kernel {
 
     #[target_feature(enable = "avx512f,avx512bf16")]
     #[allow(unsafe_code)]
-    pub(super) fn multiply(depth_tiles: usize, left: &[u16], right: &[u16], height: usize, out: &mut Block) {
-        assert!(left.len() == depth_tiles * TILE * 2 && right.len() == depth_tiles * TILE * 2);
-        let half = depth_tiles * TILE;
-        let (right0, right1) = right.split_at(half);
+    pub(super) fn multiply(
+        left: [&[u16]; 2],
+        right: [&[u16]; 2],
+        height: usize,
+        accumulate: bool,
+        out: &mut Block,
+    ) {
+        let depth_tiles = left[0].len() / TILE;
+        assert!(left.iter().chain(&right).all(|half| half.len() == depth_tiles * TILE));
         for group in 0..height.min(BLOCK).div_ceil(ROWS) {
             let first = group * ROWS;
-            let rows = &left[first / 16 * half..][..half];
+            let rows = left[first / 16];
             let offset = first % 16 * DEPTH;
             let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
+            if accumulate {
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    let source = &out.0[(first + row) * BLOCK..][..BLOCK];
+                    // SAFETY: 32 aligned floats are read of a row of 32 of a block aligned to 64 bytes.
+                    *sums =
+                        unsafe { [_mm512_load_ps(source.as_ptr()), _mm512_load_ps(source.as_ptr().add(16))] };
+                }
+            }
             for tile in 0..depth_tiles {
                 let left = &rows[tile * TILE + offset..][..ROWS * DEPTH];
-                let (b0, b1) = (&right0[tile * TILE..][..TILE], &right1[tile * TILE..][..TILE]);
+                let (b0, b1) = (&right[0][tile * TILE..][..TILE], &right[1][tile * TILE..][..TILE]);
                 for pair in 0..DEPTH / 2 {
                     // SAFETY: 32 elements are read at `pair * 32` of slices of 16 * 32 elements.
                     let (b0, b1) = unsafe {
