@@ -9,6 +9,7 @@
 //! other by its name, and has limits on all that a file could blow up. A tensor is given out only if its storage is
 //! really in the file and holds all of it.
 
+mod constructor;
 mod container;
 mod error;
 mod pickle;

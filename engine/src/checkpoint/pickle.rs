@@ -3,6 +3,7 @@
 //! `candle_core::pickle` is for files that one trusts: it allocates whatever length an opcode declares, copies a
 //! value each time the memo recalls it (so that a few bytes become gigabytes), and unpacks the archive without limit.
 
+use super::constructor::Constructor;
 use super::tensor::{ElementKind, TensorView};
 use super::value::{Id, Name, Pickle, Storage, Value};
 use std::collections::HashMap;
@@ -22,9 +23,6 @@ const MAX_COPIES: usize = 2 << 20;
 const MAX_NAME: usize = 200;
 /// Most arguments of a call.
 const MAX_ARGUMENTS: usize = 16;
-
-/// Packages whose objects come along in checkpoints without being weights; they are read over.
-const BYSTANDERS: [&str; 3] = ["pytorch_lightning", "lightning", "omegaconf"];
 
 /// Why a pickle was refused.
 #[derive(Debug)]
@@ -525,49 +523,4 @@ fn pairs(items: &[Id]) -> Result<Vec<(Id, Id)>> {
         return malformed("its pickle has a key without a value");
     }
     Ok(pairs.iter().map(|[key, value]| (*key, *value)).collect())
-}
-
-/// What a callable of a checkpoint stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Constructor {
-    /// Makes a tensor of a storage.
-    Tensor,
-    /// Makes a dictionary.
-    Dict,
-    /// Stands for its first argument.
-    First,
-    /// A class that only says the type of a storage's elements.
-    StorageClass,
-    /// A module of a TorchScript archive.
-    Module,
-    /// Makes something that is not weights.
-    Bystander,
-}
-
-impl Constructor {
-    /// The allow-list: `None` for whatever is not on it.
-    fn of(name: &Name) -> Option<Self> {
-        let package = name.module.split('.').next().unwrap_or_default();
-        Some(match (&*name.module, &*name.name) {
-            ("torch._utils", "_rebuild_tensor_v2" | "_rebuild_tensor") => Self::Tensor,
-            ("torch._utils", "_rebuild_parameter") | ("torch", "Size") => Self::First,
-            (
-                "torch.jit._pickle",
-                "build_intlist" | "build_doublelist" | "build_boollist" | "build_tensorlist"
-                | "restore_type_tag",
-            ) => Self::First,
-            ("collections", "OrderedDict" | "defaultdict") => Self::Dict,
-            ("torch", class) if ElementKind::of_storage_class(class).is_some() => Self::StorageClass,
-            ("torch", "device" | "float32" | "float16" | "bfloat16" | "int64") => Self::Bystander,
-            // Single numbers of optimizers and schedulers.
-            ("numpy", "dtype") | ("numpy.core.multiarray" | "numpy._core.multiarray", "scalar") => {
-                Self::Bystander
-            }
-            // How the protocol that torch.save uses spells bytes and sets.
-            ("_codecs", "encode") | ("__builtin__" | "builtins", "set") => Self::Bystander,
-            _ if package == "__torch__" => Self::Module,
-            _ if BYSTANDERS.contains(&package) => Self::Bystander,
-            _ => return None,
-        })
-    }
 }

@@ -112,6 +112,7 @@ pub fn run(args: Args) -> Result<()> {
         layers: args.layers,
         width: args.width,
         heads: (args.width / 64).max(1),
+        rows: codec.rows(),
         ..Config::small(codebook, encoder.width())
     };
     // The sampler starts from all masks: end the noising close to that.
