@@ -27,6 +27,7 @@ pub struct PackGenerator {
     model: Model,
     device: Device,
     previews: bool,
+    notice: Option<String>,
     timings: Timings,
 }
 
@@ -51,6 +52,7 @@ impl PackGenerator {
             model,
             device: device.clone(),
             previews: true,
+            notice: None,
             timings: Timings::default(),
         })
     }
@@ -59,6 +61,13 @@ impl PackGenerator {
     #[must_use]
     pub fn without_previews(mut self) -> Self {
         self.previews = false;
+        self
+    }
+
+    /// The same with something that the musician should know: see [`Generator::notice`].
+    #[must_use]
+    pub fn with_notice(mut self, notice: Option<String>) -> Self {
+        self.notice = notice;
         self
     }
 
@@ -231,6 +240,10 @@ impl Generator for PackGenerator {
 
     fn describe(&self) -> PackInfo {
         self.info.clone()
+    }
+
+    fn notice(&self) -> Option<String> {
+        self.notice.clone()
     }
 }
 

@@ -11,6 +11,7 @@ pub mod clip;
 pub mod codec;
 pub mod diffusion;
 pub mod generator;
+pub mod gpu;
 pub mod layers;
 pub mod lora;
 pub mod pack;

@@ -2,12 +2,11 @@
 
 mod output;
 
-use crate::device::DeviceChoice;
+use crate::device::{self, DeviceChoice};
 use anyhow::{Result, bail, ensure};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use soundlocd_engine::clip::wav;
-use soundlocd_engine::generator::PackGenerator;
 use soundlocd_engine::pack::Pack;
 use soundlocd_engine::pack::library::{Library, VARIABLE, user_folder};
 use soundlocd_engine::service::{
@@ -59,9 +58,9 @@ pub struct Args {
     /// default pack inside the program.
     #[arg(long, value_name = "FOLDER|NAME")]
     pack: Option<PathBuf>,
-    /// Where the model runs.
-    #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
-    device: DeviceChoice,
+    /// Where the model runs [default: auto].
+    #[arg(long, value_enum)]
+    device: Option<DeviceChoice>,
 }
 
 /// [`SamplerKind`] for the command line.
@@ -101,14 +100,14 @@ pub fn run(args: Args) -> Result<()> {
     output::check_writable(&paths)?;
 
     let start = Instant::now();
-    let mut generator = PackGenerator::load(&pack, &args.device.open()?)?.without_previews();
+    let mut generator = device::load(args.device, &pack)?;
     println!("loaded {} in {}", pack.manifest().name, seconds(start.elapsed()));
     let (mut made, mut failure) = (0, None);
     for (variation, path) in (0..).zip(&paths) {
-        let clip = match one(&mut generator, &request, variation) {
+        let clip = match one(&mut *generator, &request, variation) {
             Ok(clip) => clip,
             // One unusable sound is no reason to lose the others.
-            Err(GenerateError::Clip(error)) if request.variations > 1 => {
+            Err(error @ (GenerateError::Clip(_) | GenerateError::Unusable(_))) if request.variations > 1 => {
                 println!("{}  left out: {error}", path.display());
                 failure = Some(error);
                 continue;
@@ -193,7 +192,7 @@ fn request(args: &Args, pack: &Pack) -> Result<Request> {
 
 /// Makes one variation under a progress bar.
 fn one(
-    generator: &mut PackGenerator,
+    generator: &mut dyn Generator,
     request: &Request,
     variation: u32,
 ) -> Result<soundlocd_engine::clip::Clip, GenerateError> {

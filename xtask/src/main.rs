@@ -4,6 +4,7 @@
 //! `run(Args) -> anyhow::Result<()>`.
 
 mod bench;
+mod build_cuda;
 mod bundle;
 mod data;
 mod device;
@@ -51,6 +52,8 @@ enum Command {
     Bench(bench::Args),
     /// Build the plugin as CLAP and VST3 bundles.
     Bundle(bundle::Args),
+    /// Build the engine for NVIDIA GPUs, as a library that the plugin loads where it finds it.
+    BuildCuda(build_cuda::Args),
     /// Build the plugin and copy it to your plugin folders.
     Install(install::Args),
     /// Run every check: format, lints, docs, licences, tests, real plugin hosts.
@@ -90,6 +93,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Parity(args) => parity::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Bundle(args) => bundle::run(args),
+        Command::BuildCuda(args) => build_cuda::run(args),
         Command::Install(args) => install::run(args),
         Command::Test(args) => test::run(args),
     }

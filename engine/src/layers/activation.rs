@@ -17,7 +17,7 @@ pub fn gelu_erf(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// Whatever the backend reports.
 pub fn gelu_tanh(x: &Tensor) -> Result<Tensor> {
-    if x.device().is_cpu() { x.contiguous()?.apply_op1(Pointwise::GeluTanh) } else { x.gelu() }
+    if op::is_fused(x) { x.contiguous()?.apply_op1(Pointwise::GeluTanh) } else { x.gelu() }
 }
 
 /// Diffsound's GELU2 and CLIP's QuickGELU: `x * sigmoid(1.702 x)`.
@@ -25,7 +25,7 @@ pub fn gelu_tanh(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// Whatever the backend reports.
 pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
-    if x.device().is_cpu() {
+    if op::is_fused(x) {
         return x.contiguous()?.apply_op1(Pointwise::QuickGelu);
     }
     x * candle_nn::ops::sigmoid(&(x * 1.702)?)?
@@ -36,7 +36,7 @@ pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// Whatever the backend reports.
 pub fn silu(x: &Tensor) -> Result<Tensor> {
-    if x.device().is_cpu() { x.contiguous()?.apply_op1(Pointwise::Silu) } else { x.silu() }
+    if op::is_fused(x) { x.contiguous()?.apply_op1(Pointwise::Silu) } else { x.silu() }
 }
 
 /// Leaky ReLU: `max(x, slope * x)` for `slope < 1`.
@@ -44,7 +44,7 @@ pub fn silu(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// Whatever the backend reports.
 pub fn leaky_relu(x: &Tensor, slope: f64) -> Result<Tensor> {
-    if x.device().is_cpu() {
+    if op::is_fused(x) {
         return x.contiguous()?.apply_op1(Pointwise::LeakyRelu(slope as f32));
     }
     x.maximum(&(x * slope)?)

@@ -38,7 +38,7 @@ pub fn attention_with(
     if k.dims3()? != (batch, m, width) || v.dims3()? != (batch, m, width) {
         bail!("attention: q {:?}, k {:?} and v {:?} disagree", q.shape(), k.shape(), v.shape());
     }
-    if q.device().is_cpu() {
+    if op::is_fused(q) {
         let mask = mask.map(|mask| Mask::new(mask, [batch, heads, n, m])).transpose()?;
         // What a gradient is taken of must be what its backward assumes.
         let tracks = q.track_op() || k.track_op() || v.track_op();

@@ -59,6 +59,12 @@ impl Linear {
     #[must_use]
     pub fn with_precision(mut self, precision: Precision) -> Self {
         self.precision = precision;
+        if let Weight::Tensor(weight) = &mut self.weight
+            && !op::is_fused(weight)
+        {
+            *weight = op::stored(weight.clone(), precision);
+            return self;
+        }
         let trains = |tensor: &Tensor| tensor.track_op() || !tensor.device().is_cpu();
         if let Weight::Tensor(weight) = &self.weight
             && !trains(weight)
@@ -85,7 +91,8 @@ impl Linear {
     /// # Errors
     /// When the shapes disagree.
     pub fn merged_with(self, change: &LowRank) -> Result<Self> {
-        let weight = (self.weight()? + change.delta()?)?;
+        let weight = self.weight()?;
+        let weight = (&weight + change.delta()?.to_dtype(weight.dtype())?)?;
         let (frozen, precision) = (matches!(self.weight, Weight::Frozen(_)), self.precision);
         let merged = Self { weight: Weight::Tensor(weight), ..self };
         Ok(if frozen { merged.with_precision(precision) } else { merged })
@@ -164,7 +171,7 @@ impl Linear {
                 let op = Fixed { frozen: frozen.clone(), bias: self.bias_values()?, finish };
                 rows.contiguous()?.apply_op1(op)?
             }
-            Weight::Tensor(weight) if x.device().is_cpu() => {
+            Weight::Tensor(weight) if op::is_fused(x) => {
                 let op = Affine { precision: self.precision };
                 let (rows, weight) = (rows.contiguous()?, weight.contiguous()?);
                 match &self.bias {
@@ -173,7 +180,8 @@ impl Linear {
                 }
             }
             Weight::Tensor(weight) => {
-                let y = rows.matmul(weight)?;
+                // In the weight's type, sums in f32; everything around the product stays f32.
+                let y = rows.to_dtype(weight.dtype())?.matmul(weight)?.to_dtype(x.dtype())?;
                 match &self.bias {
                     Some(bias) => y.broadcast_add(bias)?,
                     None => y,

@@ -8,6 +8,8 @@
 
 mod activation;
 mod attention;
+#[cfg(test)]
+mod composed_tests;
 mod convnext;
 mod convolution;
 mod depthwise;
@@ -29,5 +31,7 @@ pub use depthwise::Depthwise;
 pub use embedding::Embedding;
 pub use linear::Linear;
 pub use norm::{GroupNorm, LayerNorm, RmsNorm, adaptive_layer_norm, layer_norm};
+#[cfg(test)]
+pub(crate) use op::composed;
 pub use reflect::reflect;
 pub use softmax::{log_softmax, softmax};

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 /// # Errors
 /// Whatever the backend reports.
 pub fn layer_norm(x: &Tensor, eps: f64) -> Result<Tensor> {
-    if x.device().is_cpu() {
+    if op::is_fused(x) {
         return x.contiguous()?.apply_op1(Normalise { eps: eps as f32 });
     }
     let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
@@ -34,7 +34,7 @@ pub fn adaptive_layer_norm(x: &Tensor, scale: &Tensor, shift: &Tensor, eps: f64)
             shift.shape()
         );
     }
-    if x.device().is_cpu() {
+    if op::is_fused(x) {
         let op = Modulate { eps: eps as f32, group: tokens, offset: 1.0 };
         return x.contiguous()?.apply_op3(&scale.contiguous()?, &shift.contiguous()?, op);
     }
@@ -72,7 +72,7 @@ impl LayerNorm {
         if x.dims().last() != Some(&width) {
             bail!("layer norm: expected [..., {width}], found {:?}", x.shape());
         }
-        if x.device().is_cpu() {
+        if op::is_fused(x) {
             let group = x.elem_count() / width.max(1);
             let op = Modulate { eps: self.eps as f32, group, offset: 0.0 };
             return x.contiguous()?.apply_op3(&self.weight, &self.bias, op);

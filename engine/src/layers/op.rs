@@ -1,10 +1,34 @@
 //! What the layers' custom operations share: reading tensors as slices, loops over rows, sums over columns.
 
-use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, bail};
+use super::kernel::Precision;
+use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, bail};
 use rayon::prelude::*;
 
 /// Elements a parallel task should at least have.
 const GRAIN: usize = 16 * 1024;
+
+/// Whether the layers' own operations over slices take `x`: on the CPU they do, elsewhere candle's are composed.
+pub(super) fn is_fused(x: &Tensor) -> bool {
+    #[cfg(test)]
+    if COMPOSED.get() {
+        return false;
+    }
+    x.device().is_cpu()
+}
+
+#[cfg(test)]
+std::thread_local! {
+    static COMPOSED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Runs `work` as on another device than the CPU, whose layers are composed: a test of what no test machine has.
+#[cfg(test)]
+pub(crate) fn composed<T>(work: impl FnOnce() -> T) -> T {
+    COMPOSED.set(true);
+    let result = work();
+    COMPOSED.set(false);
+    result
+}
 
 /// The f32 elements of a contiguous CPU tensor.
 pub(super) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout, op: &str) -> Result<&'a [f32]> {
@@ -16,6 +40,16 @@ pub(super) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout, op: &str) -> R
         },
         None => bail!("{op}: the input is not contiguous"),
     }
+}
+
+/// A weight as products of `precision` want it: on other devices than the CPU in 16 bits, if they are asked for and it
+/// takes no gradient.
+pub(super) fn stored(weight: Tensor, precision: Precision) -> Tensor {
+    if precision != Precision::F16 || is_fused(&weight) || weight.track_op() {
+        return weight;
+    }
+    // f32 is no wrong answer where the device has nothing smaller.
+    weight.to_dtype(DType::F16).unwrap_or(weight)
 }
 
 /// Runs `read` on the f32 elements of a CPU tensor, made contiguous if need be.

@@ -9,7 +9,7 @@ use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
 /// # Errors
 /// Whatever the backend reports.
 pub fn softmax(x: &Tensor) -> Result<Tensor> {
-    if x.device().is_cpu() {
+    if op::is_fused(x) {
         return x.contiguous()?.apply_op1(Softmax { log: false });
     }
     let exp = x.broadcast_sub(&x.max_keepdim(D::Minus1)?.detach())?.exp()?;
@@ -21,7 +21,7 @@ pub fn softmax(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// Whatever the backend reports.
 pub fn log_softmax(x: &Tensor) -> Result<Tensor> {
-    if x.device().is_cpu() {
+    if op::is_fused(x) {
         return x.contiguous()?.apply_op1(Softmax { log: true });
     }
     let centred = x.broadcast_sub(&x.max_keepdim(D::Minus1)?.detach())?;

@@ -132,4 +132,10 @@ pub enum PackError {
         /// The cause, with the tensor's name.
         source: candle_core::Error,
     },
+    /// The device did not finish what loading began.
+    #[error("the device failed while it loaded the model: {source}")]
+    Device {
+        /// The cause.
+        source: candle_core::Error,
+    },
 }

@@ -164,17 +164,29 @@ impl Pack {
         self.source.weights(self.manifest.files.weights(part), part)
     }
 
-    /// Loads all parts onto `device`, on several threads.
+    /// Loads all parts onto `device`, for the CPU on several threads.
     ///
     /// # Errors
     /// As [`Self::weights`], and when tensors do not fit the architecture.
     pub fn load(&self, device: &Device) -> Result<Model, PackError> {
-        let sound = || rayon::join(|| self.counted_codec(device), || self.counted_vocoder(device));
-        let (text, (transformer, (codec, vocoder))) = rayon::join(
-            || self.counted_text_encoder(device),
-            || rayon::join(|| self.counted_transformer(device), sound),
-        );
-        let (text, transformer, codec, vocoder) = (text?, transformer?, codec?, vocoder?);
+        let (text, transformer, codec, vocoder) = if device.is_cpu() {
+            let sound = || rayon::join(|| self.counted_codec(device), || self.counted_vocoder(device));
+            let (text, (transformer, (codec, vocoder))) = rayon::join(
+                || self.counted_text_encoder(device),
+                || rayon::join(|| self.counted_transformer(device), sound),
+            );
+            (text?, transformer?, codec?, vocoder?)
+        } else {
+            // A GPU has a queue for each thread: from one only, and waited for, so that others may use what it made.
+            let parts = (
+                self.counted_text_encoder(device)?,
+                self.counted_transformer(device)?,
+                self.counted_codec(device)?,
+                self.counted_vocoder(device)?,
+            );
+            device.synchronize().map_err(|source| PackError::Device { source })?;
+            parts
+        };
         Ok(Model {
             parameters: text.1 + transformer.1 + codec.1 + vocoder.1,
             text: text.0,
@@ -227,17 +239,21 @@ impl Pack {
 
     fn counted_transformer(&self, device: &Device) -> Result<(Transformer, u64), PackError> {
         self.build(Part::Transformer, device, |vs| {
-            Transformer::new(&self.manifest.transformer, Precision::fastest(), vs)?.tabulated()
+            Transformer::new(&self.manifest.transformer, Precision::fastest_on(device), vs)?.tabulated()
         })
     }
 
     fn counted_codec(&self, device: &Device) -> Result<(Codec, u64), PackError> {
         let rows = self.manifest.transformer.rows;
-        self.build(Part::Codec, device, |vs| Codec::new(&self.manifest.codec, rows, Precision::fastest(), vs))
+        self.build(Part::Codec, device, |vs| {
+            Codec::new(&self.manifest.codec, rows, Precision::fastest_on(device), vs)
+        })
     }
 
     fn counted_vocoder(&self, device: &Device) -> Result<(Vocoder, u64), PackError> {
-        self.build(Part::Vocoder, device, |vs| Vocoder::new(&self.manifest.vocoder, Precision::fastest(), vs))
+        self.build(Part::Vocoder, device, |vs| {
+            Vocoder::new(&self.manifest.vocoder, Precision::fastest_on(device), vs)
+        })
     }
 
     /// Reads the weights of `part` and makes it of them; returns their number too.

@@ -1,5 +1,6 @@
 //! Which pack, and where it is.
 
+use super::source::Source;
 use super::{Pack, PackError};
 use std::path::PathBuf;
 
@@ -16,6 +17,15 @@ pub enum PackRef {
         /// The folder that `pack.json` is in.
         folder: PathBuf,
     },
+}
+
+impl From<&Pack> for PackRef {
+    fn from(pack: &Pack) -> Self {
+        match &pack.source {
+            Source::Embedded => Self::Embedded,
+            Source::Folder(folder) => Self::Folder { hash: pack.hash.clone(), folder: folder.clone() },
+        }
+    }
 }
 
 impl PackRef {

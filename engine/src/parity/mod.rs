@@ -86,6 +86,17 @@ mod tests {
     }
 
     #[test]
+    fn generation_agrees_as_it_is_composed_for_a_gpu() {
+        /// Stages about training, which take gradients through the layers' own operations.
+        const TRAINING: [&str; 5] = ["codec_loss", "loss", "lora", "cdcd", "melgan_disc"];
+        let fixtures = Fixtures::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures"));
+        for stage in STAGES.iter().filter(|stage| !TRAINING.contains(&stage.name)) {
+            let report = crate::layers::composed(|| stage.compare(&fixtures)).unwrap();
+            assert!(report.passed(), "{}: {:#?}", stage.name, report.failures);
+        }
+    }
+
+    #[test]
     fn a_fixture_that_is_missing_or_broken_is_an_error_that_names_it() {
         let folder = std::env::temp_dir().join(format!("soundlocd-parity-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();

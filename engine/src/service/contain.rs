@@ -12,12 +12,19 @@ pub(super) fn contain<T: Send>(
     pool: Option<&ThreadPool>,
     work: impl FnOnce() -> T + Send,
 ) -> Result<T, String> {
-    // Unwind safety: callers discard whatever `work` may have left in disorder.
-    let result = catch_unwind(AssertUnwindSafe(|| match pool {
+    caught(|| match pool {
         Some(pool) => pool.install(work),
         None => work(),
-    }));
-    result.map_err(|payload| {
+    })
+}
+
+/// Runs `work` on this thread; of a panic, its message. What `work` may have left in disorder is for the caller to
+/// discard.
+///
+/// # Errors
+/// The message of a panic.
+pub fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
         let message = message_of(payload.as_ref());
         // A payload may itself panic when dropped; leaking a few bytes is the lesser evil.
         std::mem::forget(payload);

@@ -227,6 +227,7 @@ impl Worker<'_> {
             }
             Ok(Err(GenerateError::Cancelled)) => Err(Failure::Cancelled),
             Ok(Err(GenerateError::Clip(error))) => Err(Failure::Unusable(error.to_string())),
+            Ok(Err(GenerateError::Unusable(message))) => Err(Failure::Unusable(message)),
             Ok(Err(error)) => Err(Failure::Broken(error.to_string())),
             Err(panic) => {
                 // What a panic left behind cannot be trusted: load anew next time.
@@ -260,7 +261,12 @@ fn load<'a>(
             Ok::<_, super::LoadError>((generator, info))
         });
         match loaded {
-            Ok(Ok((generator, info))) => models.put(Loaded::new(job.pack.clone(), generator, info)),
+            Ok(Ok((generator, info))) => {
+                if let Some(message) = generator.notice() {
+                    inbox.push(Event::Notice { job: job.id, message });
+                }
+                models.put(Loaded::new(job.pack.clone(), generator, info));
+            }
             Ok(Err(error)) => return Err(Failure::Broken(format!("The model cannot be loaded: {error}"))),
             Err(panic) => return Err(Failure::Broken(format!("Loading the model failed ({panic})."))),
         }

@@ -46,6 +46,13 @@ pub enum Event {
         /// The request.
         job: JobId,
     },
+    /// The model is loaded, and there is something to say about it.
+    Notice {
+        /// The request.
+        job: JobId,
+        /// For the musician.
+        message: String,
+    },
     /// A step is done. A later one replaces it if it has not been received by then.
     Progress {
         /// The request.
@@ -108,6 +115,7 @@ impl Event {
         match self {
             Self::Queued { job, .. }
             | Self::Loading { job }
+            | Self::Notice { job, .. }
             | Self::Progress { job, .. }
             | Self::Clip { job, .. }
             | Self::Skipped { job, .. }

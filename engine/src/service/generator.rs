@@ -2,6 +2,8 @@
 
 use std::{error::Error, ops::ControlFlow, sync::Arc, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 use super::request::Request;
 use crate::clip::{Clip, ClipError};
 
@@ -29,6 +31,11 @@ pub trait Generator: Send {
 
     /// What is loaded.
     fn describe(&self) -> PackInfo;
+
+    /// What the musician should know of how it was loaded: that it runs on the CPU, say, and why.
+    fn notice(&self) -> Option<String> {
+        None
+    }
 }
 
 /// How far the current variation is.
@@ -52,7 +59,7 @@ pub struct Preview {
 }
 
 /// Time spent in each stage of making one clip.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timings {
     /// Tokenizing and encoding the prompt.
     pub text: Duration,
@@ -69,7 +76,7 @@ pub struct Timings {
 }
 
 /// What a generator has loaded, for display and provenance.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PackInfo {
     /// Name of the model pack.
     pub name: String,
@@ -91,6 +98,9 @@ pub enum GenerateError {
     /// The model ran, but its output is not a usable sound.
     #[error(transparent)]
     Clip(#[from] ClipError),
+    /// The same, in words only: from a generator in another library.
+    #[error("{0}")]
+    Unusable(String),
     /// A stage of the model failed.
     #[error("Making the sound failed while {stage}: {source}")]
     Stage {

@@ -14,7 +14,7 @@ mod contain;
 mod engine;
 mod event;
 mod generator;
-mod host;
+pub(crate) mod host;
 mod inbox;
 mod models;
 mod queue;
@@ -28,12 +28,12 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use candle_core::Device;
 use parking_lot::Mutex;
 
-use crate::{generator::PackGenerator, pack::PackRef};
+use crate::{gpu, pack::PackRef};
 
 pub use client::Client;
+pub use contain::caught;
 pub use event::{Event, JobId};
 pub use generator::{GenerateError, Generator, PackInfo, Preview, Progress, Timings};
 pub use host::{disable_candle_pool, keep_loaded};
@@ -81,7 +81,7 @@ impl Service {
     }
 }
 
-/// Loads the model of a pack for the process's engine.
+/// Loads the model of a pack for the process's engine: on the GPU where that is set up, else on the CPU.
 fn load_pack(pack: &PackRef) -> Result<Box<dyn Generator>, LoadError> {
-    Ok(Box::new(PackGenerator::load(&pack.open()?, &Device::Cpu)?))
+    gpu::load(&pack.open()?, gpu::Choice::from_environment()?, &gpu::Places::usual(), true)
 }

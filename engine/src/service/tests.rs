@@ -20,7 +20,7 @@ use crate::clip::{Clip, ClipError, Provenance};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a [`Fake`] does, told by the prompt's first word: "panic", "fail", "silent",
-/// "silent-first", or anything else for a clip. Shared with the test.
+/// "silent-first", "silent-elsewhere", or anything else for a clip. Shared with the test.
 #[derive(Default)]
 struct Script {
     /// Time of a step.
@@ -78,6 +78,7 @@ impl Generator for Fake {
         match request.prompt.split(' ').next().unwrap_or_default() {
             "panic" => panic!("the {} hit the fan", "token"),
             "fail" => Err(GenerateError::stage("reading the prompt", "no such word")),
+            "silent-elsewhere" => Err(GenerateError::Unusable("The sound came out silent.".into())),
             "silent" => Err(ClipError::Silent { peak_db: -90.0 }.into()),
             "silent-first" if variation == 0 => Err(ClipError::Silent { peak_db: -90.0 }.into()),
             _ => Ok(Clip { audio: Arc::new([0.5; 10]), provenance }),
@@ -86,6 +87,10 @@ impl Generator for Fake {
 
     fn describe(&self) -> PackInfo {
         PackInfo { name: self.name.clone(), ..PackInfo::default() }
+    }
+
+    fn notice(&self) -> Option<String> {
+        (self.name == "noted").then(|| "It runs on the CPU.".to_owned())
     }
 }
 
@@ -135,6 +140,7 @@ fn names(events: &[Event]) -> Vec<&'static str> {
     let name = |event: &Event| match event {
         Event::Queued { .. } => "queued",
         Event::Loading { .. } => "loading",
+        Event::Notice { .. } => "notice",
         Event::Progress { .. } => "progress",
         Event::Clip { .. } => "clip",
         Event::Skipped { .. } => "skipped",
@@ -184,6 +190,26 @@ fn a_request_goes_from_queue_to_clip() {
     let job = client.submit(request("rain", 1)).unwrap();
     assert!(!until_end(&client, job).iter().any(|event| matches!(event, Event::Loading { .. })));
     assert_eq!(script.loads.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn what_is_to_be_said_of_a_model_is_said_once() {
+    let script = Arc::<Script>::default();
+    let service = service(&script);
+    let client = service.client();
+    let job = client.submit_to(pack("noted"), request("rain", 1)).unwrap();
+    let events = until_end(&client, job);
+    let told: Vec<_> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Notice { message, .. } => Some(message.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, ["It runs on the CPU."]);
+    assert_eq!(names(&events)[..3], ["queued", "loading", "notice"]);
+    let job = client.submit_to(pack("noted"), request("rain", 1)).unwrap();
+    assert!(!names(&until_end(&client, job)).contains(&"notice"));
 }
 
 #[test]
@@ -284,10 +310,13 @@ fn one_silent_variation_does_not_cost_the_others() {
     let events = until_end(&client, job);
     let count = |name: &str| names(&events).iter().filter(|&&n| n == name).count();
     assert_eq!((count("skipped"), count("clip"), count("finished")), (1, 2, 1));
-    for variations in [1, 2] {
-        let job = client.submit(request("silent", variations)).unwrap();
+    for (prompt, variations) in [("silent", 1), ("silent", 2), ("silent-elsewhere", 1)] {
+        let job = client.submit(request(prompt, variations)).unwrap();
         assert!(matches!(until_end(&client, job).last(), Some(Event::Failed { .. })));
     }
+    let job = client.submit(request("silent-elsewhere", 2)).unwrap();
+    let events = until_end(&client, job);
+    assert!(events.iter().any(|event| matches!(event, Event::Skipped { .. })), "{events:?}");
 }
 
 #[test]

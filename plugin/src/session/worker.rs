@@ -132,6 +132,7 @@ impl Worker {
         match event {
             Event::Queued { job, ahead } => self.set_phase(job, Phase::Waiting { ahead }),
             Event::Loading { job } => self.set_phase(job, Phase::Loading),
+            Event::Notice { job, message } if self.current == Some(job) => self.shared.tell(&message, false),
             Event::Progress { job, variation, step, steps, eta_seconds, preview } => {
                 self.set_phase(job, Phase::Making { variation, step, steps, eta: eta_seconds });
                 if self.current == Some(job)

@@ -45,8 +45,11 @@ impl Weight {
     /// Keeps a weight without a gradient in the form that multiplies fastest with `precision`.
     pub fn frozen(self, geometry: ConvGeometry, direction: Direction, precision: Precision) -> Self {
         let Self::Tensor(weight) = &self else { return self };
-        if weight.track_op() || !weight.device().is_cpu() {
+        if weight.track_op() {
             return self;
+        }
+        if !op::is_fused(weight) {
+            return Self::Tensor(op::stored(weight.clone(), precision));
         }
         let kernel = kernel_problem(weight.dims(), geometry, precision);
         let prepared = kernel.and_then(|kernel| {
@@ -75,7 +78,7 @@ pub(super) fn convolve(
     precision: Precision,
 ) -> Result<Tensor> {
     match weight {
-        Weight::Tensor(weight) if !x.device().is_cpu() => composed(x, weight, bias, geometry, direction),
+        Weight::Tensor(weight) if !op::is_fused(x) => composed(x, weight, bias, geometry, direction),
         Weight::Tensor(weight) => {
             let problem = problem(x, weight.dims(), geometry, direction, precision)?;
             let op = Convolve { problem, direction };
@@ -175,7 +178,7 @@ fn kernel_problem(weight: &[usize], geometry: ConvGeometry, precision: Precision
     Ok(problem)
 }
 
-/// Of candle's own operations, for other devices.
+/// Of candle's own operations, for other devices; computed in the weight's type.
 fn composed(
     x: &Tensor,
     weight: &Tensor,
@@ -183,6 +186,8 @@ fn composed(
     g: ConvGeometry,
     direction: Direction,
 ) -> Result<Tensor> {
+    let activations = x.dtype();
+    let x = &x.to_dtype(weight.dtype())?;
     let y = match direction {
         Direction::Forward if x.rank() == 3 => x.conv1d(weight, g.padding, g.stride, g.dilation, g.groups)?,
         Direction::Forward => x.conv2d(weight, g.padding, g.stride, g.dilation, g.groups)?,
@@ -191,6 +196,7 @@ fn composed(
         }
         Direction::Transposed { .. } => bail!("transposed convolution: only signals in time are supported"),
     };
+    let y = y.to_dtype(activations)?;
     match bias {
         Some(bias) => {
             let mut shape = vec![1; y.rank()];

@@ -1,6 +1,6 @@
 //! The arithmetic under the layers: matrix products and vectorised loops on plain slices.
 //!
-//! Two precisions of matrix product exist. [`Precision::F32`] runs everywhere (crate `gemm`,
+//! Two precisions of matrix product exist on the CPU. [`Precision::F32`] runs everywhere (crate `gemm`,
 //! AVX-512 or AVX2 or NEON chosen at run time). [`Precision::Bf16`] rounds both factors to
 //! bfloat16, accumulates in f32 and uses Intel AMX or AVX-512 BF16 where there is one; a machine
 //! without either silently takes the f32 path, which is at least as exact.
@@ -14,6 +14,7 @@ pub mod simd;
 pub use frozen::Frozen;
 pub use shared::Shared;
 
+use candle_core::Device;
 use gemm::Parallelism;
 use rayon::prelude::*;
 use std::borrow::Cow;
@@ -26,6 +27,9 @@ pub enum Precision {
     F32,
     /// Factors rounded to bfloat16 (relative error 2^-9 each) where the machine has a unit for it.
     Bf16,
+    /// On a GPU, factors rounded to half precision (relative error 2^-11 each: none for weights that a pack keeps in
+    /// 16 bits); on the CPU as [`Self::F32`].
+    F16,
 }
 
 impl Precision {
@@ -38,6 +42,12 @@ impl Precision {
     /// The unit that products of this precision run on; `None` for f32.
     fn unit(self) -> Option<bfloat::Unit> {
         bfloat::unit().filter(|_| self == Self::Bf16)
+    }
+
+    /// The fastest precision on `device`, without a gradient.
+    #[must_use]
+    pub fn fastest_on(device: &Device) -> Self {
+        if device.is_cpu() { Self::fastest() } else { Self::F16 }
     }
 }
 

@@ -8,3 +8,4 @@ mod resident;
 pub use candle_pool::disable_candle_pool;
 pub(super) use priority::{low_priority_pool, lower_thread_priority};
 pub use resident::keep_loaded;
+pub(crate) use resident::own_file;
