@@ -93,7 +93,11 @@ pub(super) fn transpose<T: Copy + Default + Send>(
             chunks.for_each(|(out, source)| {
                 simd::dispatch(
                     #[inline(always)]
-                    || out.iter_mut().zip(source).for_each(|(out, x)| *out = to(line, *x)),
+                    || {
+                        for (out, x) in out.iter_mut().zip(source) {
+                            *out = to(line, *x);
+                        }
+                    },
                 );
             });
             return;
@@ -166,7 +170,9 @@ pub(super) fn scatter(
                 let target = unsafe { out.part(start, height) };
                 let mut line = *line;
                 if let Some(residual) = residual {
-                    line.iter_mut().zip(&residual[start..start + height]).for_each(|(x, r)| *x += r);
+                    for (x, r) in line.iter_mut().zip(&residual[start..start + height]) {
+                        *x += r;
+                    }
                 }
                 match <&mut [f32; BLOCK]>::try_from(&mut *target) {
                     Ok(target) => *target = line,

@@ -117,7 +117,11 @@ impl Half {
             }
             simd::dispatch(
                 #[inline(always)]
-                || rows.for_each(|row| finish.apply(row)),
+                || {
+                    for row in rows {
+                        finish.apply(row);
+                    }
+                },
             );
         });
     }

@@ -3,7 +3,8 @@
 //! Two precisions of matrix product exist on the CPU. [`Precision::F32`] runs everywhere (crate `gemm`,
 //! AVX-512 or AVX2 or NEON chosen at run time). [`Precision::Bf16`] rounds both factors to
 //! bfloat16, accumulates in f32 and uses Intel AMX or AVX-512 BF16 where there is one; a machine
-//! without either silently takes the f32 path, which is at least as exact.
+//! without either silently takes the f32 path, which is at least as exact. [`Frozen`] right factors
+//! are kept in the form that the chosen path reads, and in no other.
 
 pub mod bfloat;
 mod frozen;
@@ -136,18 +137,21 @@ pub enum Finish {
 }
 
 impl Finish {
+    // Loops, not iterator methods: those need not be inlined into the caller and its wider instructions.
     #[inline(always)]
     fn apply(self, values: &mut [f32]) {
         match self {
             Self::Nothing => {}
-            Self::QuickGelu => values.iter_mut().for_each(
-                #[inline(always)]
-                |x| *x = simd::quick_gelu(*x),
-            ),
-            Self::GeluTanh => values.iter_mut().for_each(
-                #[inline(always)]
-                |x| *x = simd::gelu_tanh(*x),
-            ),
+            Self::QuickGelu => {
+                for x in values {
+                    *x = simd::quick_gelu(*x);
+                }
+            }
+            Self::GeluTanh => {
+                for x in values {
+                    *x = simd::gelu_tanh(*x);
+                }
+            }
         }
     }
 
