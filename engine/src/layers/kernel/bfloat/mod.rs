@@ -21,8 +21,8 @@ const DEPTH: usize = 32;
 /// Elements of a packed 16-wide, 32-deep tile.
 const TILE: usize = 16 * DEPTH;
 
-/// The environment variable that keeps units from being used, for tests and comparisons: `f32` forbids both,
-/// `avx512` the tiles.
+/// The environment variable that chooses, for tests and comparisons: `f32` forbids both units, `avx512` the tiles, and
+/// takes the other unit even where it does not pay.
 pub const CHOICE: &str = "SOUNDLOCD_MATMUL";
 
 /// What multiplies bfloat16 matrices.
@@ -46,7 +46,8 @@ pub fn unit() -> Option<Unit> {
         if choice != "avx512" && amx::detect() {
             return Some(Unit::Tiles);
         }
-        avx512::detect().then_some(Unit::Avx512)
+        let wanted = choice == "avx512" || avx512::pays();
+        (wanted && avx512::detect()).then_some(Unit::Avx512)
     })
 }
 
