@@ -301,24 +301,24 @@ impl Transformer {
         &self.config
     }
 
-    /// The same transformer with an adapter at `strength` beside its weights, which are shared, not copied.
+    /// The same transformer with adapters, each at its strength, beside its weights, which are shared, not copied.
     ///
     /// # Errors
-    /// When the adapter was made for a transformer of other sizes.
-    pub fn adapted(mut self, adapter: &Adapter, strength: f64) -> std::result::Result<Self, LoraError> {
-        for (target, change) in adapter.changes(strength) {
+    /// When an adapter was made for a transformer of other sizes.
+    pub fn adapted(mut self, adapters: &[(&Adapter, f64)]) -> std::result::Result<Self, LoraError> {
+        for (target, change) in Adapter::blend(adapters)? {
             let linear = self.matrix_mut(target)?;
             *linear = linear.clone().with_change(change);
         }
         Ok(self)
     }
 
-    /// The same transformer with an adapter at `strength` added into its weights.
+    /// The same transformer with adapters, each at its strength, added into its weights.
     ///
     /// # Errors
-    /// When the adapter was made for a transformer of other sizes.
-    pub fn merged(mut self, adapter: &Adapter, strength: f64) -> std::result::Result<Self, LoraError> {
-        for (target, change) in adapter.changes(strength) {
+    /// When an adapter was made for a transformer of other sizes.
+    pub fn merged(mut self, adapters: &[(&Adapter, f64)]) -> std::result::Result<Self, LoraError> {
+        for (target, change) in Adapter::blend(adapters)? {
             let linear = self.matrix_mut(target)?;
             *linear = linear.clone().merged_with(&change)?;
         }

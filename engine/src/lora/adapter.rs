@@ -1,55 +1,9 @@
 //! The matrices of an adapter, in memory.
 
-use super::{LowRank, Target};
+use super::{LoraError, LowRank, MAX_RANK, Target};
 use crate::diffusion::transformer::Config;
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
-
-/// Why an adapter cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LoraError {
-    /// A name that means no matrix of a transformer.
-    #[error("the adapter names {found}, which is no attention matrix such as blocks.0.self_attn.q")]
-    UnknownTarget {
-        /// The name.
-        found: String,
-    },
-    /// A target that the transformer lacks.
-    #[error("the adapter changes {target}, but the model has {layers} blocks only")]
-    NoSuchBlock {
-        /// The target.
-        target: String,
-        /// Blocks of the transformer.
-        layers: usize,
-    },
-    /// A matrix of another shape than the target needs.
-    #[error("the adapter's {tensor}: expected the shape {expected:?}, found {found:?}")]
-    Shape {
-        /// The tensor.
-        tensor: String,
-        /// What the target and the rank need.
-        expected: Vec<usize>,
-        /// What is there.
-        found: Vec<usize>,
-    },
-    /// A rank, alpha or strength that cannot be.
-    #[error("the adapter's {what} is {found}, expected {expected}")]
-    Number {
-        /// Which number.
-        what: &'static str,
-        /// What it is.
-        found: f64,
-        /// What it can be.
-        expected: &'static str,
-    },
-    /// The tensor library failed.
-    #[error(transparent)]
-    Backend(#[from] candle_core::Error),
-}
-
-/// Largest rank that is accepted.
-const MAX_RANK: usize = 256;
 
 /// An adapter: its matrices by target, of one rank.
 #[derive(Debug, Clone)]
@@ -113,10 +67,40 @@ impl Adapter {
         self.matrices.values().map(|(a, b)| a.elem_count() + b.elem_count()).sum()
     }
 
-    /// The changes at `strength`.
-    pub fn changes(&self, strength: f64) -> impl Iterator<Item = (Target, LowRank)> {
-        let scale = strength * self.alpha / self.rank as f64;
-        self.matrices.iter().map(move |(target, (a, b))| (*target, LowRank::new(a.clone(), b.clone(), scale)))
+    /// The targets that it changes.
+    pub fn targets(&self) -> impl Iterator<Item = Target> {
+        self.matrices.keys().copied()
+    }
+
+    /// Its `A` `[rank, in]` and `B` `[out, rank]` by target.
+    pub(super) fn matrices(&self) -> impl Iterator<Item = (Target, &(Tensor, Tensor))> {
+        self.matrices.iter().map(|(target, pair)| (*target, pair))
+    }
+
+    /// The same adapter on another device.
+    ///
+    /// # Errors
+    /// Whatever the backend reports.
+    pub fn to_device(&self, device: &Device) -> Result<Self, LoraError> {
+        let moved = |(target, (a, b)): (&Target, &(Tensor, Tensor))| {
+            Ok((*target, (a.to_device(device)?, b.to_device(device)?)))
+        };
+        Ok(Self { matrices: self.matrices.iter().map(moved).collect::<Result<_, LoraError>>()?, ..*self })
+    }
+
+    /// What `adapters` change together, each at its strength. Those at strength 0 are as good as absent.
+    ///
+    /// # Errors
+    /// Whatever the backend reports.
+    pub fn blend(adapters: &[(&Self, f64)]) -> Result<BTreeMap<Target, LowRank>, LoraError> {
+        let mut pairs: BTreeMap<Target, Vec<(&Tensor, &Tensor, f64)>> = BTreeMap::new();
+        for (adapter, strength) in adapters.iter().filter(|(_, strength)| *strength != 0.0) {
+            let scale = strength * adapter.alpha / adapter.rank as f64;
+            for (target, (a, b)) in &adapter.matrices {
+                pairs.entry(*target).or_default().push((a, b, scale));
+            }
+        }
+        pairs.into_iter().map(|(target, pairs)| Ok((target, LowRank::new(&pairs)?))).collect()
     }
 }
 
@@ -124,7 +108,7 @@ impl Adapter {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use candle_core::{DType, Device};
+    use candle_core::DType;
 
     fn pair(rank: usize, input: usize, output: usize) -> (Tensor, Tensor) {
         let zeros = |shape: (usize, usize)| Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();

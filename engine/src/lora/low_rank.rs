@@ -3,21 +3,26 @@
 use crate::layers::Linear;
 use candle_core::{Result, Tensor};
 
-/// `s (alpha / r) B A` for one matrix, applied without forming the product.
+/// `sum of s (alpha / r) B A` for one matrix, applied without forming the product.
 #[derive(Debug, Clone)]
 pub struct LowRank {
-    /// `[rank, in]`.
-    a: Tensor,
-    /// `[out, rank]`.
-    b: Tensor,
-    /// `s alpha / r`.
-    scale: f64,
+    /// All `A` side by side, `[in, sum of ranks]`.
+    down: Linear,
+    /// All `s (alpha / r) B` one below the other, `[sum of ranks, out]`.
+    up: Linear,
 }
 
 impl LowRank {
-    /// Of `a` `[rank, in]` and `b` `[out, rank]`, whose shapes have been checked.
-    pub(super) fn new(a: Tensor, b: Tensor, scale: f64) -> Self {
-        Self { a, b, scale }
+    /// Of `A` `[rank, in]`, `B` `[out, rank]` and the scale `s alpha / r` of each adapter, whose shapes have been checked.
+    pub(super) fn new(pairs: &[(&Tensor, &Tensor, f64)]) -> Result<Self> {
+        let mut downs = Vec::with_capacity(pairs.len());
+        let mut ups = Vec::with_capacity(pairs.len());
+        for (a, b, scale) in pairs {
+            downs.push(a.t()?);
+            ups.push((b.t()? * *scale)?);
+        }
+        let (down, up) = (Tensor::cat(&downs, 1)?.contiguous()?, Tensor::cat(&ups, 0)?.contiguous()?);
+        Ok(Self { down: Linear::from_tensors(down, None), up: Linear::from_tensors(up, None) })
     }
 
     /// What is added to the matrix's output: `[..., in]` to `[..., out]`. Gradients reach `A` and `B`.
@@ -25,9 +30,7 @@ impl LowRank {
     /// # Errors
     /// When the last dimension of `x` is not `in`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let down = Linear::from_tensors(self.a.t()?.contiguous()?, None);
-        let up = Linear::from_tensors(self.b.t()?.contiguous()?, None);
-        up.forward(&down.forward(x)?)? * self.scale
+        self.up.forward(&self.down.forward(x)?)
     }
 
     /// The change itself as our weights are stored, `[in, out]`.
@@ -35,6 +38,6 @@ impl LowRank {
     /// # Errors
     /// Whatever the backend reports.
     pub fn delta(&self) -> Result<Tensor> {
-        self.a.t()?.contiguous()?.matmul(&self.b.t()?.contiguous()?)? * self.scale
+        self.down.weight()?.matmul(&self.up.weight()?)
     }
 }

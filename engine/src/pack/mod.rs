@@ -16,6 +16,7 @@ pub use error::PackError;
 pub use library::Library;
 pub use manifest::{FORMAT, FileEntry, Files, Manifest, Part, Sampling};
 pub use reference::PackRef;
+pub(crate) use source::hexadecimal;
 pub use source::sha256_hex;
 
 use crate::diffusion::transformer::Transformer;

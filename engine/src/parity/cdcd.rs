@@ -85,10 +85,10 @@ pub(super) fn stage(fixtures: &Fixtures) -> Result<Report, ParityError> {
     report.ids("xt", &training::noised(&fixture, &inputs.x0, &inputs.t, &diffsound)?, &inputs.xt);
     let variables = variables(fixtures)?;
     let adapter = trained(&variables, fixtures, &base)?;
-    let adapted = base.clone().adapted(&adapter, 1.0)?;
+    let adapted = base.clone().adapted(&[(&adapter, 1.0)])?;
     values(&fixture, &inputs, &adapted, &diffsound, &mut report)?;
     reference_values(&fixture, &inputs, &adapted, (&diffsound, &own), &mut report)?;
-    steps_of_training(&fixture, &inputs, (&adapted, &variables), &diffsound, &mut report)?;
+    steps_of_training(&fixture, &inputs, (&base, &adapter, &variables), &diffsound, &mut report)?;
     Ok(report)
 }
 
@@ -234,7 +234,7 @@ fn reference_values(
 fn steps_of_training(
     fixture: &Fixture,
     inputs: &Inputs,
-    (adapted, variables): (&Transformer, &VarMap),
+    (base, adapter, variables): (&Transformer, &Adapter, &VarMap),
     schedule: &Schedule,
     report: &mut Report,
 ) -> Result<(), ParityError> {
@@ -252,7 +252,9 @@ fn steps_of_training(
     let negatives = inputs.negatives(fixture, "perms")?;
     let mut optimizer = AdamW::new(variables, config)?;
     let evaluate = || -> Result<Tensor, ParityError> {
-        let logits = network::logits(adapted, &inputs.xt, &inputs.t, &inputs.cond)?;
+        // Anew for each step: an adapted transformer keeps the matrices as they were.
+        let adapted = base.clone().adapted(&[(adapter, 1.0)])?;
+        let logits = network::logits(&adapted, &inputs.xt, &inputs.t, &inputs.cond)?;
         Ok(loss(&logits, &inputs.batch(&negatives, PosteriorKind::Diffsound), schedule)?.loss)
     };
     let (mut losses, mut norms) = (Vec::new(), Vec::new());

@@ -17,8 +17,9 @@ pub(super) fn stage(fixtures: &Fixtures) -> Result<Report, ParityError> {
     report.numbers("lora_params", &[count], &[recorded], Tolerance::Exact);
 
     let (ids, t, cond) = (fixture.ids("ids")?, fixture.counts("t")?, fixture.get("cond")?);
-    let (beside, inside) = (base.clone().adapted(&adapter, 1.0)?, base.clone().merged(&adapter, 1.0)?);
-    let without = base.clone().adapted(&adapter, 0.0)?;
+    let (beside, inside) =
+        (base.clone().adapted(&[(&adapter, 1.0)])?, base.clone().merged(&[(&adapter, 1.0)])?);
+    let without = base.clone().adapted(&[(&adapter, 0.0)])?;
     for (name, transformer) in [
         ("out.logits_base", &base),
         ("out.logits_base", &without),

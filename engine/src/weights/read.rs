@@ -25,7 +25,7 @@ const MAX_HEADER_BYTES: u64 = 100_000_000;
 #[derive(Debug)]
 pub struct Weights<'a> {
     file: String,
-    part: Option<String>,
+    metadata: HashMap<String, String>,
     parameters: u64,
     tensors: HashMap<String, Stored<'a>>,
 }
@@ -91,14 +91,14 @@ impl<'a> Weights<'a> {
         if 8 + length + header.data_len() as u64 != size {
             return Err(malformed("its tensors have another size than the file"));
         }
-        let part = header.metadata().as_ref().and_then(|metadata| metadata.get(PART_KEY).cloned());
+        let metadata = header.metadata().clone().unwrap_or_default();
         let mut tensors = HashMap::new();
         for name in header.offset_keys() {
             let Some(info) = header.info(&name).cloned() else { continue };
             let bytes = piece(info.data_offsets.1 - info.data_offsets.0)?;
             tensors.insert(name, Stored { info, bytes });
         }
-        let mut weights = Self { file: file.into(), part, parameters: 0, tensors };
+        let mut weights = Self { file: file.into(), metadata, parameters: 0, tensors };
         weights.parameters = weights.check_types()?;
         Ok(weights)
     }
@@ -143,7 +143,19 @@ impl<'a> Weights<'a> {
     /// The [part](PART_KEY) of a pack that the file says it holds; `None` where it does not say.
     #[must_use]
     pub fn part(&self) -> Option<&str> {
-        self.part.as_deref()
+        self.metadata(PART_KEY)
+    }
+
+    /// What the file's metadata say under `key`.
+    #[must_use]
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.metadata.get(key).map(String::as_str)
+    }
+
+    /// How a tensor is stored, if it is there.
+    #[must_use]
+    pub fn dtype(&self, name: &str) -> Option<Dtype> {
+        self.tensors.get(name).map(|stored| stored.info.dtype)
     }
 
     /// The shape of every tensor.
@@ -175,6 +187,17 @@ impl<'a> Weights<'a> {
     /// When a value is not finite.
     pub fn tensors(&self) -> Result<HashMap<String, Tensor>, WeightsError> {
         self.names().map(|name| Ok((name.clone(), self.tensor(name)?))).collect()
+    }
+
+    /// Takes a tensor out, f32 on the CPU, and frees what it was stored in.
+    ///
+    /// # Errors
+    /// As [`Self::tensor`].
+    pub fn take(&mut self, name: &str) -> Result<Tensor, WeightsError> {
+        let tensor = self.tensor(name)?;
+        self.tensors.remove(&format!("{name}{SCALE_SUFFIX}"));
+        self.tensors.remove(name);
+        Ok(tensor)
     }
 
     /// Decodes every tensor, to see whether that works.
