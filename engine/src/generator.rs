@@ -4,15 +4,18 @@
 //! prompt -> text features -> token grid, denoised step by step -> log-mel -> waveform -> clip
 //! ```
 
+mod adapters;
 mod preview;
 
-use crate::clip::{Clip, ClipError, Provenance};
-use crate::diffusion::transformer::{Bound, Condition};
+use crate::clip::{AdapterUse, Clip, ClipError, Provenance};
+use crate::diffusion::transformer::{Bound, Condition, Transformer};
 use crate::diffusion::{
     Canvas, Denoiser, DiffusionError, Method, PosteriorKind, Sampler, SamplerConfig, Schedule, Truncation,
 };
+use crate::lora::BaseId;
 use crate::pack::{Model, Pack, PackError, Sampling};
 use crate::service::{GenerateError, Generator, PackInfo, Progress, Request, SamplerKind, Settings, Timings};
+use adapters::Adapters;
 use candle_core::{Device, Tensor};
 use preview::Previewer;
 use std::ops::ControlFlow;
@@ -25,6 +28,7 @@ pub struct PackGenerator {
     sampling: Sampling,
     schedule: Schedule,
     model: Model,
+    adapters: Adapters,
     device: Device,
     previews: bool,
     notice: Option<String>,
@@ -50,6 +54,7 @@ impl PackGenerator {
             sampling: manifest.sampling,
             schedule: manifest.schedule()?,
             model,
+            adapters: Adapters::new(BaseId::of(pack), device),
             device: device.clone(),
             previews: true,
             notice: None,
@@ -72,7 +77,12 @@ impl PackGenerator {
     }
 
     /// The prompt as the transformer sees it; with guidance, the negative (or empty) one as a second of the batch.
-    fn condition(&self, request: &Request, guided: bool) -> Result<Condition, GenerateError> {
+    fn condition(
+        &self,
+        transformer: &Transformer,
+        request: &Request,
+        guided: bool,
+    ) -> Result<Condition, GenerateError> {
         const STAGE: &str = "reading the prompt";
         let mut prompts = vec![request.prompt.as_str()];
         if guided {
@@ -80,8 +90,7 @@ impl PackGenerator {
         }
         let text =
             self.model.text.encode_batch(&prompts).map_err(|error| GenerateError::stage(STAGE, error))?;
-        self.model
-            .transformer
+        transformer
             .condition(&text.features, Some(&text.mask))
             .map_err(|error| GenerateError::stage(STAGE, error))
     }
@@ -89,15 +98,15 @@ impl PackGenerator {
     /// Denoises a grid of `columns` columns; returns its tokens, time-major, and the number of steps.
     fn denoise(
         &self,
-        condition: &Condition,
+        (transformer, condition): (&Transformer, &Condition),
         config: SamplerConfig,
         columns: usize,
         (seed, variation): (u64, u32),
         on_progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<(Vec<u32>, u32), GenerateError> {
         let failed = |error: DiffusionError| GenerateError::stage("shaping the sound", error);
-        let network = OnDevice { network: self.model.transformer.bind(condition), device: &self.device };
-        let canvas = Canvas::blank(1, columns * self.model.transformer.config().rows);
+        let network = OnDevice { network: transformer.bind(condition), device: &self.device };
+        let canvas = Canvas::blank(1, columns * transformer.config().rows);
         let mut sampler =
             Sampler::new(&self.schedule, config, canvas, seed, &[u64::from(variation)]).map_err(failed)?;
         let mut previewer =
@@ -141,7 +150,7 @@ impl PackGenerator {
         }
     }
 
-    fn provenance(&self, request: &Request, variation: u32) -> Provenance {
+    fn provenance(&self, request: &Request, variation: u32, adapters: &[AdapterUse]) -> Provenance {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Provenance {
             prompt: request.prompt.clone(),
@@ -151,7 +160,7 @@ impl PackGenerator {
             pack_name: self.info.name.clone(),
             pack_hash: self.info.hash.clone(),
             settings: request.settings.clone(),
-            adapters: Vec::new(),
+            adapters: adapters.to_vec(),
             engine_version: env!("CARGO_PKG_VERSION").to_owned(),
             created_unix: now.as_secs(),
         }
@@ -171,7 +180,7 @@ impl PackGenerator {
     #[allow(clippy::too_many_arguments)] // one call, of the parts of one request
     fn attempt(
         &self,
-        condition: &Condition,
+        (transformer, condition, adapters): (&Transformer, &Condition, &[AdapterUse]),
         config: SamplerConfig,
         columns: usize,
         seed: u64,
@@ -180,7 +189,7 @@ impl PackGenerator {
         on_progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Clip, GenerateError> {
         let (tokens, steps) = timed(&mut timings.diffusion, || {
-            self.denoise(condition, config, columns, (seed, variation), on_progress)
+            self.denoise((transformer, condition), config, columns, (seed, variation), on_progress)
         })?;
         let mel = timed(&mut timings.codec, || self.mel(&tokens))
             .map_err(|error| GenerateError::stage("drawing the spectrogram", error))?;
@@ -192,7 +201,7 @@ impl PackGenerator {
         let raw =
             timed(&mut timings.vocoder, || self.model.vocoder.forward(&mel)?.squeeze(0)?.to_vec1::<f32>())
                 .map_err(|error| GenerateError::stage("sounding the spectrogram", error))?;
-        let provenance = self.provenance(request, variation);
+        let provenance = self.provenance(request, variation, adapters);
         Ok(timed(&mut timings.finish, || Clip::finish(&raw, request.settings.seconds, provenance))?)
     }
 }
@@ -210,12 +219,17 @@ impl Generator for PackGenerator {
         let columns = settings.columns(frames, self.model.transformer.config().max_columns);
         let config = self.sampler_config(settings);
 
-        let condition = timed(&mut timings.text, || self.condition(request, config.is_guided()))?;
+        let (transformer, adapters) = self
+            .adapters
+            .apply(&self.model.transformer, &request.adapters)
+            .map_err(|error| GenerateError::Adapter(error.to_string()))?;
+        let condition =
+            timed(&mut timings.text, || self.condition(&transformer, request, config.is_guided()))?;
         let mut attempt = 0;
         let clip = loop {
             let seed = attempt_seed(request.seed, attempt);
             match self.attempt(
-                &condition,
+                (&transformer, &condition, &adapters),
                 config,
                 columns,
                 seed,

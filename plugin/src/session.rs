@@ -211,6 +211,7 @@ impl Session {
                 settings,
                 seed: project.seed,
                 variations,
+                adapters: Vec::new(),
             }
         });
         match request.validate() {

@@ -2,6 +2,7 @@
 
 mod output;
 
+use crate::adapter::Choice;
 use crate::device::{self, DeviceChoice};
 use anyhow::{Result, bail, ensure};
 use clap::ValueEnum;
@@ -58,6 +59,12 @@ pub struct Args {
     /// default pack inside the program.
     #[arg(long, value_name = "FOLDER|NAME")]
     pack: Option<PathBuf>,
+    /// An adapter to blend in, with its strength from 0 to 2 (1 if not given); can be given several times.
+    #[arg(long, value_name = "FILE[:STRENGTH]")]
+    adapter: Vec<Choice>,
+    /// Use adapters that were made for another base, where their shapes fit.
+    #[arg(long)]
+    force_base: bool,
     /// Where the model runs [default: auto].
     #[arg(long, value_enum)]
     device: Option<DeviceChoice>,
@@ -186,7 +193,12 @@ fn request(args: &Args, pack: &Pack) -> Result<Request> {
         settings,
         seed,
         variations: args.variations,
+        adapters: Vec::new(),
     };
+    // Before the adapters are read: what was typed is wrong more often than a file.
+    let request = request.validate()?;
+    let adapters = args.adapter.iter().map(|choice| choice.resolve(pack, args.force_base));
+    let request = Request { adapters: adapters.collect::<Result<_>>()?, ..request };
     Ok(request.validate()?)
 }
 

@@ -3,6 +3,7 @@
 //! Each command lives in a module of its own, with an `Args` (what clap parses) and a
 //! `run(Args) -> anyhow::Result<()>`.
 
+mod adapter;
 mod bench;
 mod build_cuda;
 mod bundle;
@@ -40,6 +41,8 @@ enum Command {
     Import(import::Args),
     /// Make, check and describe model packs.
     Pack(Box<pack::Args>),
+    /// Check and describe adapters.
+    Adapter(adapter::Args),
     /// Prepare a folder of recordings for training.
     Data(data::Args),
     /// Train a codec, a vocoder or a base model.
@@ -87,6 +90,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Generate(args) => generate::run(args),
         Command::Import(args) => import::run(args),
         Command::Pack(args) => pack::run(*args),
+        Command::Adapter(args) => adapter::run(args),
         Command::Data(args) => data::run(args),
         Command::Train(args) => train::run(args),
         Command::Eval(args) => eval::run(args),

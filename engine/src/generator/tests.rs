@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::SAMPLE_RATE;
+use crate::lora::{Adapter, AdapterFile, Card, Projection, Target};
 use crate::pack::testing::tiny;
+use crate::service::AdapterRef;
 
 fn generator() -> PackGenerator {
     let folder = tiny();
@@ -105,4 +107,86 @@ fn the_first_attempt_is_the_users_seed_and_the_others_differ() {
     assert_eq!(seeds[0], 41);
     let distinct: std::collections::BTreeSet<_> = seeds.iter().collect();
     assert_eq!(distinct.len(), seeds.len());
+}
+
+/// An adapter for the tiny pack, with every matrix of both attentions, as a file.
+fn adapter_file(folder: &std::path::Path, name: &str, base: &BaseId, size: f32) -> AdapterRef {
+    let config = Pack::open(&tiny().0).unwrap().manifest().transformer;
+    let mut noise = crate::diffusion::Noise::new(name.len() as u64, 1);
+    let mut matrix = |rows: usize, cols: usize| {
+        let values: Vec<f32> = (0..rows * cols).map(|_| size * (noise.uniform() - 0.5)).collect();
+        Tensor::from_vec(values, (rows, cols), &Device::Cpu).unwrap()
+    };
+    let matrices = Target::all(&config, &Projection::ALL).into_iter().map(|target| {
+        let (input, output) = target.shape(&config);
+        (target, (matrix(2, input), matrix(output, 2)))
+    });
+    let adapter = Adapter::new(&config, 2, 4.0, matrices.collect()).unwrap();
+    let path = folder.join(name);
+    let card = Card { format: 1, title: format!("adapter {name}"), base: base.clone(), ..Card::default() };
+    AdapterFile::write(&path, &card, &adapter).unwrap();
+    let hash = AdapterFile::open(&path).unwrap().hash().to_owned();
+    AdapterRef { path, hash, strength: 1.0, force_base: false }
+}
+
+#[test]
+fn adapters_change_the_sound_and_at_strength_0_nothing() {
+    let pack = tiny();
+    let base = BaseId::of(&Pack::open(&pack.0).unwrap());
+    let mut generator = PackGenerator::load(&Pack::open(&pack.0).unwrap(), &Device::Cpu).unwrap();
+    let a = adapter_file(&pack.0, "a.safetensors", &base, 4.0);
+    let b = adapter_file(&pack.0, "bb.safetensors", &base, 4.0);
+    let mut make = |adapters: &[(&AdapterRef, f32)]| {
+        let adapters = adapters
+            .iter()
+            .map(|(one, strength)| AdapterRef { strength: *strength, ..(*one).clone() })
+            .collect();
+        generator.generate(&Request { adapters, ..request(3) }, 0, &mut go_on).unwrap()
+    };
+    let plain = make(&[]);
+    assert!(plain.provenance.adapters.is_empty());
+    let with_a = make(&[(&a, 1.0)]);
+    assert_ne!(with_a.audio, plain.audio);
+    let origin = &with_a.provenance.adapters[0];
+    assert_eq!(
+        (origin.name.as_str(), &origin.hash, origin.strength),
+        ("adapter a.safetensors", &a.hash, 1.0)
+    );
+    // Tokens are discrete, a little may change none of them.
+    assert!([0.3, 0.6, 2.0].into_iter().any(|strength| make(&[(&a, strength)]).audio != with_a.audio));
+    let both = make(&[(&a, 1.0), (&b, 1.0)]);
+    assert!(both.audio != with_a.audio && both.provenance.adapters.len() == 2);
+    // Bit for bit, and after others were in use.
+    assert_eq!(make(&[(&a, 0.0), (&b, 0.0)]).audio, plain.audio);
+    assert_eq!(make(&[(&a, 1.0), (&b, 0.0)]).audio, with_a.audio);
+    // A file that is gone matters neither at strength 0 nor once it was read.
+    std::fs::remove_file(&a.path).unwrap();
+    assert_eq!(make(&[(&a, 1.0)]).audio, with_a.audio);
+    let missing = AdapterRef { path: pack.0.join("none"), hash: "0".repeat(64), ..a.clone() };
+    assert_eq!(make(&[(&missing, 0.0)]).audio, plain.audio);
+}
+
+#[test]
+fn adapters_that_cannot_be_used_are_refused_in_words() {
+    let pack = tiny();
+    let base = BaseId::of(&Pack::open(&pack.0).unwrap());
+    let mut generator = PackGenerator::load(&Pack::open(&pack.0).unwrap(), &Device::Cpu).unwrap();
+    let mut refusal = |adapter: &AdapterRef| {
+        let request = Request { adapters: vec![adapter.clone()], ..request(3) };
+        generator.generate(&request, 0, &mut go_on).unwrap_err().to_string()
+    };
+    let own = adapter_file(&pack.0, "own.safetensors", &base, 1.0);
+    let changed = AdapterRef { hash: "0".repeat(64), ..own.clone() };
+    assert!(refusal(&changed).contains("has changed"));
+    let missing = AdapterRef { path: pack.0.join("missing.safetensors"), ..own };
+    assert!(refusal(&missing).contains("missing.safetensors"));
+    let other = BaseId { name: "Another".into(), pack: "12".repeat(32), ..BaseId::default() };
+    let foreign = adapter_file(&pack.0, "foreign.safetensors", &other, 1.0);
+    let message = refusal(&foreign);
+    assert!(message.contains("Another") && message.contains("tiny"), "{message}");
+    // The shapes fit, so it can be insisted on; that does not open the door for the next request.
+    let forced = Request { adapters: vec![AdapterRef { force_base: true, ..foreign.clone() }], ..request(3) };
+    generator.generate(&forced, 0, &mut go_on).unwrap();
+    let request = Request { adapters: vec![foreign], ..request(3) };
+    assert!(generator.generate(&request, 0, &mut go_on).is_err());
 }

@@ -8,6 +8,7 @@
 //! This is work on files: never for an audio thread, nor for one that draws.
 
 use super::{MANIFEST_FILE, Pack, PackError, PackRef};
+use crate::lora::BaseId;
 use crate::service::{Settings, request::MAX_SECONDS};
 use crate::{HOP, SAMPLE_RATE};
 use etcetera::BaseStrategy as _;
@@ -39,6 +40,8 @@ pub struct Summary {
     pub reference: PackRef,
     /// SHA-256 of its manifest: see [`Pack::hash`].
     pub hash: String,
+    /// Which base it is to adapters.
+    pub base: BaseId,
     /// What it is good for.
     pub description: String,
     /// Licence of its weights.
@@ -205,6 +208,7 @@ fn summary(reference: PackRef, pack: &Pack) -> Result<Summary, PackError> {
     Ok(Summary {
         reference,
         hash: pack.hash().to_owned(),
+        base: BaseId::of(pack),
         description: manifest.description.clone(),
         licence: manifest.licence.clone(),
         bytes: pack.bytes(),

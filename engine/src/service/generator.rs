@@ -101,6 +101,9 @@ pub enum GenerateError {
     /// The same, in words only: from a generator in another library.
     #[error("{0}")]
     Unusable(String),
+    /// An adapter of the request cannot be used.
+    #[error("An adapter cannot be used: {0}.")]
+    Adapter(String),
     /// A stage of the model failed.
     #[error("Making the sound failed while {stage}: {source}")]
     Stage {

@@ -37,7 +37,7 @@ pub use contain::caught;
 pub use event::{Event, JobId};
 pub use generator::{GenerateError, Generator, PackInfo, Preview, Progress, Timings};
 pub use host::{disable_candle_pool, keep_loaded};
-pub use request::{Request, RequestError, SamplerKind, Settings};
+pub use request::{AdapterRef, Request, RequestError, SamplerKind, Settings};
 
 /// Why a model could not be loaded; shown to the musician after "The model cannot be loaded: ".
 pub type LoadError = Box<dyn Error + Send + Sync>;

@@ -4,6 +4,8 @@
 //! checked once, by [`Request::validate`], before any of it reaches the model. The messages of
 //! [`RequestError`] are shown to the musician as they are.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{HOP, SAMPLE_RATE};
@@ -20,6 +22,10 @@ pub const MAX_STEPS: u32 = 100;
 pub const MAX_GUIDANCE: f32 = 10.0;
 /// Most variations of one request.
 pub const MAX_VARIATIONS: u32 = 8;
+/// Most adapters that one request blends.
+pub const MAX_ADAPTERS: usize = 8;
+/// Largest strength of an adapter.
+pub const MAX_STRENGTH: f32 = 2.0;
 
 /// The order in which the sampler decides the tokens of the grid.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -100,6 +106,24 @@ pub struct Request {
     pub seed: u64,
     /// How many different sounds to make of it, 1..=[`MAX_VARIATIONS`].
     pub variations: u32,
+    /// Adapters to blend in.
+    #[serde(default)]
+    pub adapters: Vec<AdapterRef>,
+}
+
+/// An adapter file and how strongly it is to work.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AdapterRef {
+    /// The file, or PEFT's folder.
+    pub path: PathBuf,
+    /// SHA-256 of its weights ([`AdapterFile::hash`](crate::lora::AdapterFile::hash)): another file at the path is
+    /// refused.
+    pub hash: String,
+    /// 0 (as if it were not there) to [`MAX_STRENGTH`]; 1 is as trained.
+    pub strength: f32,
+    /// Whether to use it with another base than it was made for, where its shapes fit.
+    #[serde(default)]
+    pub force_base: bool,
 }
 
 impl Request {
@@ -112,6 +136,7 @@ impl Request {
             settings: Settings::default(),
             seed,
             variations: 1,
+            adapters: Vec::new(),
         }
     }
 
@@ -125,6 +150,12 @@ impl Request {
         self.settings.validate()?;
         if !(1..=MAX_VARIATIONS).contains(&self.variations) {
             return Err(RequestError::Variations { found: self.variations, most: MAX_VARIATIONS });
+        }
+        if self.adapters.len() > MAX_ADAPTERS {
+            return Err(RequestError::Adapters { found: self.adapters.len(), most: MAX_ADAPTERS });
+        }
+        for adapter in &self.adapters {
+            in_range("strength of an adapter", adapter.strength, 0.0, MAX_STRENGTH)?;
         }
         let prompt = normalise("prompt", &self.prompt)?.ok_or(RequestError::EmptyPrompt)?;
         let negative_prompt = match &self.negative_prompt {
@@ -185,6 +216,14 @@ pub enum RequestError {
         found: u32,
         /// The limit.
         most: u32,
+    },
+    /// More adapters than [`MAX_ADAPTERS`].
+    #[error("At most {most} adapters can be blended; these are {found}.")]
+    Adapters {
+        /// How many were given.
+        found: usize,
+        /// The limit.
+        most: usize,
     },
     /// The client has more requests under way than it may.
     #[error("{most} requests are already waiting: let them finish or cancel some.")]
@@ -330,6 +369,23 @@ mod tests {
             let request = Request { variations, ..Request::new("rain", 1) };
             assert!(matches!(request.validate(), Err(RequestError::Variations { .. })));
         }
+    }
+
+    #[test]
+    fn adapters_beyond_number_or_strength_are_refused() {
+        let with = |adapters: Vec<f32>| {
+            let adapters =
+                adapters.into_iter().map(|strength| AdapterRef { strength, ..AdapterRef::default() });
+            Request { adapters: adapters.collect(), ..Request::new("rain", 1) }.validate()
+        };
+        assert!(with(vec![0.0, 1.0, 2.0]).is_ok());
+        for strength in [-0.1, 2.1, f32::NAN, f32::INFINITY] {
+            assert!(matches!(with(vec![strength]), Err(RequestError::OutOfRange { .. })), "{strength}");
+        }
+        assert_eq!(with(vec![1.0; 9]), Err(RequestError::Adapters { found: 9, most: 8 }));
+        // Requests of older versions have none.
+        let old: Request = serde_json::from_str(r#"{"prompt": "rain", "seed": 1, "variations": 1}"#).unwrap();
+        assert!(old.adapters.is_empty());
     }
 
     #[test]
