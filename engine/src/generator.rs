@@ -8,13 +8,11 @@ mod adapters;
 mod preview;
 
 use crate::clip::{AdapterUse, Clip, ClipError, Provenance};
-use crate::diffusion::transformer::{Bound, Condition, Transformer};
-use crate::diffusion::{
-    Canvas, Denoiser, DiffusionError, Method, PosteriorKind, Sampler, SamplerConfig, Schedule, Truncation,
-};
+use crate::diffusion::transformer::{Condition, Transformer};
+use crate::diffusion::{Canvas, DiffusionError, Sampler, SamplerConfig, Schedule};
 use crate::lora::BaseId;
 use crate::pack::{Model, Pack, PackError, Sampling};
-use crate::service::{GenerateError, Generator, PackInfo, Progress, Request, SamplerKind, Settings, Timings};
+use crate::service::{GenerateError, Generator, PackInfo, Progress, Request, Timings};
 use adapters::Adapters;
 use candle_core::{Device, Tensor};
 use preview::Previewer;
@@ -105,7 +103,7 @@ impl PackGenerator {
         on_progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<(Vec<u32>, u32), GenerateError> {
         let failed = |error: DiffusionError| GenerateError::stage("shaping the sound", error);
-        let network = OnDevice { network: transformer.bind(condition), device: &self.device };
+        let network = transformer.bind(condition);
         let canvas = Canvas::blank(1, columns * transformer.config().rows);
         let mut sampler =
             Sampler::new(&self.schedule, config, canvas, seed, &[u64::from(variation)]).map_err(failed)?;
@@ -130,24 +128,6 @@ impl PackGenerator {
     /// The log-mel spectrogram `[1, 80, 16W]` of time-major `tokens`.
     fn mel(&self, tokens: &[u32]) -> candle_core::Result<Tensor> {
         self.model.codec.decode(&Tensor::from_slice(tokens, (1, tokens.len()), &self.device)?)
-    }
-
-    /// How the pack's sampler follows `settings`.
-    fn sampler_config(&self, settings: &Settings) -> SamplerConfig {
-        let steps = settings.steps as usize;
-        let method = match settings.sampler {
-            SamplerKind::Purity => {
-                Method::Purity { steps, order_temperature: self.sampling.order_temperature }
-            }
-            SamplerKind::Ancestral => Method::Ancestral { steps: steps.min(self.schedule.steps()) },
-        };
-        SamplerConfig {
-            method,
-            truncation: Truncation::Rate(settings.truncation),
-            guidance: settings.guidance,
-            temperature: self.sampling.temperature,
-            posterior: PosteriorKind::default(),
-        }
     }
 
     fn provenance(&self, request: &Request, variation: u32, adapters: &[AdapterUse]) -> Provenance {
@@ -217,7 +197,7 @@ impl Generator for PackGenerator {
         let settings = &request.settings;
         let frames = self.model.codec.frames_per_column();
         let columns = settings.columns(frames, self.model.transformer.config().max_columns);
-        let config = self.sampler_config(settings);
+        let config = self.sampling.config(settings, self.schedule.steps());
 
         let (transformer, adapters) = self
             .adapters
@@ -258,18 +238,6 @@ impl Generator for PackGenerator {
 
     fn notice(&self) -> Option<String> {
         self.notice.clone()
-    }
-}
-
-/// The transformer on its device, for a sampler that works on the CPU.
-struct OnDevice<'a> {
-    network: Bound<'a>,
-    device: &'a Device,
-}
-
-impl Denoiser for OnDevice<'_> {
-    fn logits(&self, ids: &Tensor, t: &[usize]) -> candle_core::Result<Tensor> {
-        self.network.logits(&ids.to_device(self.device)?, t)
     }
 }
 

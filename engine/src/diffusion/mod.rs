@@ -22,7 +22,7 @@ pub mod transformer;
 mod truncate;
 mod vector;
 
-pub use contrast::shuffle_chunks;
+pub use contrast::{negatives, shuffle_chunks};
 pub use error::DiffusionError;
 pub use forward::{log_transition, noised_by_gumbel, q_sample};
 pub use loss::{DiffusionLoss, LossBatch, loss};

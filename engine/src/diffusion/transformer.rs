@@ -4,7 +4,7 @@
 use super::Denoiser;
 use crate::layers::kernel::Precision;
 use crate::layers::{Embedding, LayerNorm, Linear, adaptive_layer_norm, attention_with, silu};
-use crate::lora::{self, Adapter, LoraError, Target};
+use crate::lora::{self, Adapter, LoraError, LowRank, Target};
 use crate::text::additive_mask;
 use candle_core::{Device, Result, Tensor, bail};
 use candle_nn::VarBuilder;
@@ -305,8 +305,19 @@ impl Transformer {
     ///
     /// # Errors
     /// When an adapter was made for a transformer of other sizes.
-    pub fn adapted(mut self, adapters: &[(&Adapter, f64)]) -> std::result::Result<Self, LoraError> {
-        for (target, change) in Adapter::blend(adapters)? {
+    pub fn adapted(self, adapters: &[(&Adapter, f64)]) -> std::result::Result<Self, LoraError> {
+        self.changed(Adapter::blend(adapters)?)
+    }
+
+    /// The same transformer with changes beside its weights.
+    ///
+    /// # Errors
+    /// When one is of a block that the transformer lacks.
+    pub fn changed(
+        mut self,
+        changes: impl IntoIterator<Item = (Target, LowRank)>,
+    ) -> std::result::Result<Self, LoraError> {
+        for (target, change) in changes {
             let linear = self.matrix_mut(target)?;
             *linear = linear.clone().with_change(change);
         }
@@ -450,8 +461,9 @@ pub struct Bound<'a> {
 }
 
 impl Denoiser for Bound<'_> {
+    /// The tokens may be on another device, as those of a sampler are.
     fn logits(&self, ids: &Tensor, t: &[usize]) -> Result<Tensor> {
-        self.transformer.forward(ids, t, self.condition)
+        self.transformer.forward(&ids.to_device(self.transformer.token.weight().device())?, t, self.condition)
     }
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::SAMPLE_RATE;
 use crate::lora::{Adapter, AdapterFile, Card, Projection, Target};
 use crate::pack::testing::tiny;
-use crate::service::AdapterRef;
+use crate::service::{AdapterRef, SamplerKind, Settings};
 
 fn generator() -> PackGenerator {
     let folder = tiny();

@@ -1,6 +1,6 @@
 //! The matrices of an adapter, in memory.
 
-use super::{LoraError, LowRank, MAX_RANK, Target};
+use super::{Dropout, LoraError, LowRank, MAX_RANK, Target};
 use crate::diffusion::transformer::Config;
 use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
@@ -86,6 +86,19 @@ impl Adapter {
             Ok((*target, (a.to_device(device)?, b.to_device(device)?)))
         };
         Ok(Self { matrices: self.matrices.iter().map(moved).collect::<Result<_, LoraError>>()?, ..*self })
+    }
+
+    /// What it changes at full strength while it is trained: with dropout, of another pattern for each matrix.
+    ///
+    /// # Errors
+    /// Whatever the backend reports.
+    pub fn in_training(&self, dropout: Dropout) -> Result<BTreeMap<Target, LowRank>, LoraError> {
+        let blend = Self::blend(&[(self, 1.0)])?;
+        let with = |(n, (target, change)): (u64, (Target, LowRank))| {
+            let seed = dropout.seed.wrapping_add(n.wrapping_mul(0x2545_f491_4f6c_dd1d));
+            (target, change.with_dropout(Dropout { seed, ..dropout }))
+        };
+        Ok((0..).zip(blend).map(with).collect())
     }
 
     /// What `adapters` change together, each at its strength. Those at strength 0 are as good as absent.

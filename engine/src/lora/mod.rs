@@ -22,7 +22,7 @@ pub use card::{BaseId, CARD_KEY, Card, DataSummary, FORMAT};
 pub use error::LoraError;
 pub use file::{AdapterFile, MAX_BYTES};
 pub use library::Library;
-pub use low_rank::LowRank;
+pub use low_rank::{Dropout, LowRank};
 pub use peft::{CONFIG_FILE, PeftConfig, WEIGHTS_FILE};
 pub use target::{Attention, Projection, Target, trainable_parameters};
 

@@ -1,8 +1,10 @@
 //! `pack.json`: what a model pack is, before any of its weights is read.
 
 use super::{CodecConfig, PackError, VocoderConfig};
-use crate::diffusion::{Schedule, ScheduleConfig, transformer};
-use crate::service::Settings;
+use crate::diffusion::{
+    Method, PosteriorKind, SamplerConfig, Schedule, ScheduleConfig, Truncation, transformer,
+};
+use crate::service::{SamplerKind, Settings};
 use crate::text;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -111,6 +113,25 @@ pub struct Sampling {
 impl Default for Sampling {
     fn default() -> Self {
         Self { order_temperature: 4.5, temperature: 1.0 }
+    }
+}
+
+impl Sampling {
+    /// How to sample by `settings` with a schedule of `timesteps`.
+    #[must_use]
+    pub fn config(&self, settings: &Settings, timesteps: usize) -> SamplerConfig {
+        let steps = settings.steps as usize;
+        let method = match settings.sampler {
+            SamplerKind::Purity => Method::Purity { steps, order_temperature: self.order_temperature },
+            SamplerKind::Ancestral => Method::Ancestral { steps: steps.min(timesteps) },
+        };
+        SamplerConfig {
+            method,
+            truncation: Truncation::Rate(settings.truncation),
+            guidance: settings.guidance,
+            temperature: self.temperature,
+            posterior: PosteriorKind::default(),
+        }
     }
 }
 

@@ -1,25 +1,27 @@
 //! `cargo xtask train base`: the denoising transformer.
 
-use super::examples::{Copies, Example, encode_once, valid};
+use super::captions::Captions;
+use super::examples::{Copies, Example, HELD_OUT, Recipe, as_they_are, encode_once};
+use super::grids::{self, Draw, Grids};
 use super::run::{CHECKPOINT, Metrics, Trainee, WEIGHTS, run as run_loop, save_weights};
 use super::{Common, plots, source};
-use crate::data::Cache;
+use crate::data::{Cache, Split};
 use crate::text_encoder::Published;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
-use half::f16;
+use soundlocd_engine::MAX_COLUMNS;
 use soundlocd_engine::codec::Codec;
 use soundlocd_engine::diffusion::transformer::{Config, Transformer};
 use soundlocd_engine::diffusion::{
     Canvas, LossBatch, Noise, PosteriorKind, Sampler, SamplerConfig, Schedule, ScheduleConfig, TimeSampler,
-    loss, q_sample,
+    loss,
 };
 use soundlocd_engine::layers::kernel::Precision;
 use soundlocd_engine::pack::{Pack, Part};
 use soundlocd_engine::text::{Kind, TextEncoder};
 use soundlocd_engine::train::{AdamW, AdamWConfig, Checkpoint, initialise};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Arguments of `cargo xtask train base`.
@@ -67,26 +69,13 @@ const DROP_CAPTION: f32 = 0.1;
 /// Factor of the auxiliary term: at 5e-4 (the reference's) it is a tenth of the bound, and a model this
 /// small learns faster from plain cross-entropy.
 const AUXILIARY: f64 = 0.01;
-/// A clip's chance grows with its length to this power.
-const LENGTH_POWER: f64 = 0.6;
-
-/// Examples of one width.
-struct Bucket {
-    columns: usize,
-    members: Vec<usize>,
-    weights: Vec<f64>,
-}
-
 struct Base<'a> {
     args: &'a Args,
     device: Device,
     codec: Codec,
-    encoder: TextEncoder,
-    features: HashMap<String, Vec<f16>>,
-    examples: Vec<Example>,
+    captions: Captions,
+    grids: Grids,
     valid: Vec<Example>,
-    buckets: Vec<Bucket>,
-    bucket_weights: Vec<f64>,
     schedule_config: ScheduleConfig,
     schedule: Schedule,
     times: TimeSampler,
@@ -102,11 +91,14 @@ pub fn run(args: Args) -> Result<()> {
     let (codec, codec_id) = source::codec(args.codec.as_deref(), &device)?;
     let bar = indicatif::ProgressBar::no_length().with_message("encoding clips");
     let copies = Copies { shifted: args.copies, composed: args.composed };
-    let examples = encode_once(&cache, (&codec, &codec_id), copies, args.common.seed, |n| bar.inc(n as u64))?;
+    let recipe = Recipe::base(&cache, copies, MAX_COLUMNS, args.common.seed);
+    let examples = encode_once(&cache, (&codec, &codec_id), &recipe, |n| bar.inc(n as u64))?;
     bar.finish_and_clear();
-    let valid = valid(&cache, &codec)?;
+    let mut valid = cache.indices(Split::Valid);
+    valid.retain(|&clip| cache.clips[clip].category != HELD_OUT);
+    let valid = as_they_are(&cache, &codec, &valid, MAX_COLUMNS)?;
     let encoder = text_encoder(&args, &device)?;
-    let (buckets, bucket_weights) = buckets(&examples);
+    let grids = Grids::new(examples);
     let codebook = codec.codebook().dim(0)?;
     let config = Config {
         layers: args.layers,
@@ -126,25 +118,23 @@ pub fn run(args: Args) -> Result<()> {
         source::start_from(path, Part::Transformer, &map, &device)?;
     }
     let optimizer = AdamW::new(&map, AdamWConfig::default())?;
-    let tokens: usize = examples.iter().map(|e| e.tokens.len()).sum();
+    let tokens: usize = grids.examples().iter().map(|e| e.tokens.len()).sum();
     println!(
         "base of {} parameters, {} examples, {tokens} tokens, {} widths",
         optimizer.parameters(),
-        examples.len(),
-        buckets.len()
+        grids.examples().len(),
+        grids.widths()
     );
     let times = TimeSampler::new(schedule.steps());
     let common = &args.common;
+    let captions = Captions::new(encoder, config.mask_padding, &device);
     let mut trainee = Base {
         args: &args,
         device,
         codec,
-        encoder,
-        features: HashMap::new(),
-        examples,
+        captions,
+        grids,
         valid,
-        buckets,
-        bucket_weights,
         schedule_config,
         schedule,
         times,
@@ -152,7 +142,7 @@ pub fn run(args: Args) -> Result<()> {
         model,
         optimizer,
     };
-    run_loop(common, RATE, 500, &mut trainee)
+    run_loop(&common.plan(RATE, 500), &mut trainee).map(drop)
 }
 
 /// The frozen text encoder that the arguments name.
@@ -166,60 +156,7 @@ fn text_encoder(args: &Args, device: &Device) -> Result<TextEncoder> {
     }
 }
 
-fn buckets(examples: &[Example]) -> (Vec<Bucket>, Vec<f64>) {
-    let mut by_width: BTreeMap<usize, Bucket> = BTreeMap::new();
-    for (i, example) in examples.iter().enumerate() {
-        let bucket = by_width.entry(example.columns).or_insert_with(|| Bucket {
-            columns: example.columns,
-            members: Vec::new(),
-            weights: Vec::new(),
-        });
-        bucket.members.push(i);
-        bucket.weights.push(example.weight);
-    }
-    let buckets: Vec<Bucket> = by_width.into_values().collect();
-    // A batch of a narrow bucket holds more clips: this keeps a clip's chance at weight * length^power.
-    let chance = |b: &Bucket| b.weights.iter().sum::<f64>() * (b.columns as f64).powf(LENGTH_POWER);
-    let weights = buckets.iter().map(chance).collect();
-    (buckets, weights)
-}
-
 impl Base<'_> {
-    /// Features and mask of captions, `[batch, n, width]` and `[batch, n]`, remembered from the first time on.
-    fn text(&mut self, captions: &[&str]) -> Result<(Tensor, Tensor)> {
-        let width = self.encoder.width();
-        let mut missing: Vec<&str> =
-            captions.iter().copied().filter(|c| !self.features.contains_key(*c)).collect();
-        missing.sort_unstable();
-        missing.dedup();
-        for chunk in missing.chunks(64) {
-            let encoded = self.encoder.encode_batch(chunk)?;
-            let masks = encoded.mask.to_vec2::<f32>()?;
-            for (i, (caption, mask)) in chunk.iter().zip(masks).enumerate() {
-                let tokens = mask.iter().filter(|m| **m > 0.5).count();
-                let values =
-                    encoded.features.get(i)?.narrow(0, 0, tokens)?.flatten_all()?.to_vec1::<f32>()?;
-                self.features.insert((*caption).to_owned(), values.into_iter().map(f16::from_f32).collect());
-            }
-        }
-        let rows: Vec<&[f16]> =
-            captions.iter().map(|c| self.features.get(*c).map_or(&[][..], Vec::as_slice)).collect();
-        let longest = rows.iter().map(|r| r.len() / width).max().unwrap_or(1).max(1);
-        let mut features = vec![0.0_f32; captions.len() * longest * width];
-        let mut mask = vec![0.0_f32; captions.len() * longest];
-        for (i, row) in rows.iter().enumerate() {
-            let start = i * longest * width;
-            for (target, value) in features[start..].iter_mut().zip(row.iter()) {
-                *target = value.to_f32();
-            }
-            mask[i * longest..i * longest + row.len() / width].fill(1.0);
-        }
-        Ok((
-            Tensor::from_vec(features, (captions.len(), longest, width), &self.device)?,
-            Tensor::from_vec(mask, (captions.len(), longest), &self.device)?,
-        ))
-    }
-
     fn averaged(&self) -> Result<(BTreeMap<String, Tensor>, Transformer)> {
         let weights = self.optimizer.averaged();
         let vs = VarBuilder::from_tensors(weights.clone().into_iter().collect(), DType::F32, &self.device);
@@ -229,54 +166,15 @@ impl Base<'_> {
     fn header(&self) -> Result<String> {
         let transformer = serde_json::to_value(self.config)?;
         let schedule = serde_json::to_value(self.schedule_config)?;
-        let text = serde_json::to_value(self.encoder.config())?;
+        let text = serde_json::to_value(self.captions.encoder().config())?;
         let header = serde_json::json!({ "transformer": transformer, "schedule": schedule, "text": text });
         Ok(header.to_string())
     }
 
-    /// Mean cross-entropy of the valid clips' tokens under the captions `caption_of` picks, in nats a token.
+    /// On the valid clips: see [`grids::cross_entropy`].
     fn cross_entropy(&mut self, model: &Transformer, caption_of: impl Fn(usize) -> usize) -> Result<f64> {
-        let mut order: Vec<usize> = (0..self.valid.len()).collect();
-        order.sort_by_key(|&i| self.valid[i].columns);
-        let (mut sum, mut count) = (0.0, 0_usize);
-        let steps = self.schedule.steps();
-        let mut start = 0;
-        while start < order.len() {
-            let columns = self.valid[order[start]].columns;
-            let same =
-                order[start..].iter().take_while(|&&i| self.valid[i].columns == columns).take(32).count();
-            let members = order[start..start + same].to_vec();
-            start += same;
-            let captions: Vec<String> = members
-                .iter()
-                .map(|&i| self.valid[caption_of(i)].captions.first().cloned().unwrap_or_default())
-                .collect();
-            let captions: Vec<&str> = captions.iter().map(String::as_str).collect();
-            let (features, mask) = self.text(&captions)?;
-            let condition = model.condition(&features, Some(&mask))?;
-            let (mut x0, mut xt, mut t) = (Vec::new(), Vec::new(), Vec::new());
-            for &i in &members {
-                // The same noise at every validation.
-                let mut noise = Noise::new(7, i as u64);
-                let at = steps / 4 + noise.below(steps - steps / 4);
-                xt.extend(q_sample(&self.valid[i].tokens, at, &self.schedule, &mut noise)?);
-                x0.extend_from_slice(&self.valid[i].tokens);
-                t.push(at);
-            }
-            let length = x0.len() / members.len();
-            let ids = Tensor::from_slice(&xt, (members.len(), length), &self.device)?;
-            let logits = model.forward(&ids, &t, &condition)?;
-            let log_p = soundlocd_engine::layers::log_softmax(&logits)?;
-            let targets = Tensor::from_slice(&x0, (members.len(), length, 1), &self.device)?;
-            let picked = log_p.gather(&targets, 2)?.flatten_all()?.to_vec1::<f32>()?;
-            for (p, x) in picked.iter().zip(&xt) {
-                if *x == self.schedule.mask_id() {
-                    sum -= f64::from(*p);
-                    count += 1;
-                }
-            }
-        }
-        Ok(sum / count.max(1) as f64)
+        let context = (&mut self.captions, &self.schedule, &self.device);
+        grids::cross_entropy(model, &self.valid, context, 1, caption_of)
     }
 }
 
@@ -284,36 +182,18 @@ impl Trainee for Base<'_> {
     fn step(&mut self, step: u64, rate: f64) -> Result<Metrics> {
         let started = std::time::Instant::now();
         let mut noise = Noise::new(self.args.common.seed, 1_000_000 + step);
-        let bucket = noise.weighted(&self.bucket_weights).and_then(|i| self.buckets.get(i));
-        let bucket = bucket.context("there is nothing to train on")?;
-        let length = bucket.columns * self.config.rows;
-        let batch = (self.args.tokens / length).max(1);
-        let mut members = Vec::with_capacity(batch);
-        for _ in 0..batch {
-            members.push(noise.weighted(&bucket.weights).map_or(bucket.members[0], |i| bucket.members[i]));
-        }
-        let drawn = self.times.draw(batch, &mut noise);
-        let (mut x0, mut xt, mut captions) = (Vec::new(), Vec::new(), Vec::new());
-        for (&member, (t, _)) in members.iter().zip(&drawn) {
-            let example = &self.examples[member];
-            x0.extend_from_slice(&example.tokens);
-            xt.extend(q_sample(&example.tokens, *t, &self.schedule, &mut noise)?);
-            let caption =
-                example.captions.get(noise.below(example.captions.len())).cloned().unwrap_or_default();
-            captions.push(if noise.uniform() < DROP_CAPTION { String::new() } else { caption });
-        }
-        let captions: Vec<&str> = captions.iter().map(String::as_str).collect();
-        let (features, mask) = self.text(&captions)?;
+        let draw = Draw { tokens: self.args.tokens, drop_caption: DROP_CAPTION };
+        let batch = self.grids.draw(draw, &self.times, &self.schedule, &mut noise)?;
+        let captions: Vec<&str> = batch.captions.iter().map(String::as_str).collect();
+        let (features, mask) = self.captions.features(&captions)?;
         let condition = self.model.condition(&features, Some(&mask))?;
-        let t: Vec<usize> = drawn.iter().map(|d| d.0).collect();
-        let pt: Vec<f32> = drawn.iter().map(|d| d.1).collect();
-        let ids = Tensor::from_slice(&xt, (batch, length), &self.device)?;
-        let logits = self.model.forward(&ids, &t, &condition)?;
+        let ids = Tensor::from_slice(&batch.xt, (batch.t.len(), batch.length), &self.device)?;
+        let logits = self.model.forward(&ids, &batch.t, &condition)?;
         let batch_data = LossBatch {
-            x0: &x0,
-            xt: &xt,
-            t: &t,
-            pt: &pt,
+            x0: &batch.x0,
+            xt: &batch.xt,
+            t: &batch.t,
+            pt: &batch.pt,
             valid: None,
             negatives: &[],
             contrast_weight: 0.0,
@@ -321,15 +201,15 @@ impl Trainee for Base<'_> {
             kind: PosteriorKind::Cdcd,
         };
         let result = loss(&logits, &batch_data, &self.schedule)?;
-        for (t, kl) in t.iter().zip(&result.kl) {
-            self.times.record(*t, kl / length as f64);
+        for (t, kl) in batch.t.iter().zip(&result.kl) {
+            self.times.record(*t, kl / batch.length as f64);
         }
         // A uniform draw has pt = 1/T: scaled so that it weighs 1.
         let total = (&result.loss / self.schedule.steps() as f64)?;
         let value = total.to_scalar::<f32>()?;
         let grads = total.backward()?;
         let stats = self.optimizer.step(&grads, rate)?;
-        let tokens = (batch * length) as f64;
+        let tokens = batch.x0.len() as f64;
         Ok(Metrics::from([
             ("loss", f64::from(value)),
             ("bound", result.kl.iter().sum::<f64>() / tokens),
@@ -362,7 +242,7 @@ impl Trainee for Base<'_> {
         for index in (0..self.valid.len()).step_by(self.valid.len().div_ceil(EXAMPLES).max(1)) {
             let tokens = self.valid[index].tokens.clone();
             let caption = self.valid[index].captions.first().cloned().unwrap_or_default();
-            let (features, mask) = self.text(&[&caption, ""])?;
+            let (features, mask) = self.captions.features(&[&caption, ""])?;
             let condition = model.condition(&features, Some(&mask))?;
             let config = SamplerConfig { guidance: GUIDANCE, ..SamplerConfig::default() };
             let canvas = Canvas::blank(1, tokens.len());
@@ -391,7 +271,7 @@ impl Trainee for Base<'_> {
         let (checkpoint, extra) = Checkpoint::load(&folder.join(CHECKPOINT), &mut optimizers, &self.device)?;
         // Features of another encoder may have the same width and mean nothing to this transformer.
         let header: serde_json::Value = serde_json::from_str(&checkpoint.config)?;
-        let text = serde_json::to_value(self.encoder.config())?;
+        let text = serde_json::to_value(self.captions.encoder().config())?;
         ensure!(
             header.get("text").is_none_or(|before| *before == text),
             "the run in {} was started with another text encoder",

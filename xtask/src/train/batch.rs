@@ -15,8 +15,12 @@ impl Sampler {
     /// Over the clips of `split` that `keep` lets through. A category of n clips is drawn in proportion to
     /// `n^balance` (1: as it comes, 0: all alike), a clip in it in proportion to `duration^length`.
     pub fn new(cache: &Cache, split: Split, balance: f64, length: f64, keep: impl Fn(&str) -> bool) -> Self {
-        let clips: Vec<usize> =
-            cache.indices(split).into_iter().filter(|&i| keep(&cache.clips[i].category)).collect();
+        let clips = cache.indices(split).into_iter().filter(|&i| keep(&cache.clips[i].category)).collect();
+        Self::of(cache, clips, balance, length)
+    }
+
+    /// Over these clips, likewise.
+    pub fn of(cache: &Cache, clips: Vec<usize>, balance: f64, length: f64) -> Self {
         let size = |i: usize| (cache.clips[i].frames as f64).powf(length);
         let mut totals: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
         for &i in &clips {

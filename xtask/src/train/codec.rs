@@ -101,7 +101,7 @@ pub fn run(args: Args) -> Result<()> {
     let common = &args.common;
     let mut trainee =
         Codec { args: &args, device, cache, sampler, config, model, codebook, trainer, optimizer, adversary };
-    run_loop(common, RATE, 250, &mut trainee)
+    run_loop(&common.plan(RATE, 250), &mut trainee).map(drop)
 }
 
 /// How much neighbouring frames of `picture` `[80, frames]` differ where `y` sounds, summed. Blurred spectrograms, which sound

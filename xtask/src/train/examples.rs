@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use soundlocd_engine::codec::Codec;
 use soundlocd_engine::codec::mel::{compress, expand};
 use soundlocd_engine::diffusion::Noise;
-use soundlocd_engine::{FRAMES_PER_COLUMN, MAX_COLUMNS, MEL_BANDS};
+use soundlocd_engine::{FRAMES_PER_COLUMN, MEL_BANDS};
 
 /// A category that base models never see: adapters are measured on it.
 pub const HELD_OUT: &str = "KEYBOARD";
@@ -63,45 +63,66 @@ impl Source {
     }
 }
 
-/// Encodes the clips of `split` and their copies; the same seed gives the same examples.
+/// Which examples to make.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Recipe {
+    /// Clips of the cache.
+    pub clips: Vec<usize>,
+    /// A category of n clips is drawn in proportion to `n^balance`.
+    pub balance: f64,
+    /// Copies of them.
+    pub copies: Copies,
+    /// Most columns of a grid; the rest of a longer clip is not used.
+    pub max_columns: usize,
+    /// Seed of all draws.
+    pub seed: u64,
+}
+
+impl Recipe {
+    /// What a base model learns from: all training clips but those of [`HELD_OUT`].
+    pub fn base(cache: &Cache, copies: Copies, max_columns: usize, seed: u64) -> Self {
+        let mut clips = cache.indices(Split::Train);
+        clips.retain(|&clip| cache.clips[clip].category != HELD_OUT);
+        Self { clips, balance: 0.6, copies, max_columns, seed }
+    }
+}
+
+/// Encodes the clips and their copies; the same recipe gives the same examples.
 ///
 /// `progress` hears how many more examples were made.
-fn encode(
+pub fn encode(
     cache: &Cache,
     codec: &Codec,
-    split: Split,
-    copies: Copies,
-    seed: u64,
+    recipe: &Recipe,
     progress: impl Fn(usize) + Sync,
 ) -> Result<Vec<Example>> {
-    let plans = plan(cache, split, copies, seed)?;
+    let plans = plan(cache, recipe)?;
     plans
         .into_par_iter()
         .map(|plan| {
-            let made = example(codec, &plan.source.mel(cache), plan.captions, plan.weight);
+            let grid = (codec, recipe.max_columns);
+            let made = example(grid, &plan.source.mel(cache), plan.captions, plan.weight);
             progress(1);
             made
         })
         .collect()
 }
 
-/// [`encode`] for the training split, or what an earlier run with the same `codec_id`, copies and seed has left beside
-/// the data.
+/// [`encode`], or what an earlier run with the same recipe and codec (of the hash `codec_id`) has left beside the data.
 pub fn encode_once(
     cache: &Cache,
     (codec, codec_id): (&Codec, &str),
-    copies: Copies,
-    seed: u64,
+    recipe: &Recipe,
     progress: impl Fn(usize) + Sync,
 ) -> Result<Vec<Example>> {
-    let key = serde_json::to_vec(&(codec_id, copies, seed, cache.hash()))?;
+    let key = serde_json::to_vec(&(codec_id, recipe, cache.hash()))?;
     let name = format!("tokens-{}.json", &soundlocd_engine::pack::sha256_hex(&key)[..12]);
     let path = cache.folder().join(name);
     if let Ok(bytes) = std::fs::read(&path) {
         return serde_json::from_slice(&bytes)
             .with_context(|| format!("{} is damaged: delete it", path.display()));
     }
-    let examples = encode(cache, codec, Split::Train, copies, seed, progress)?;
+    let examples = encode(cache, codec, recipe, progress)?;
     let partial = path.with_extension("partial");
     std::fs::write(&partial, serde_json::to_vec(&examples)?)
         .and_then(|()| std::fs::rename(&partial, &path))
@@ -110,9 +131,10 @@ pub fn encode_once(
 }
 
 /// Draws what the examples will be.
-fn plan(cache: &Cache, split: Split, copies: Copies, seed: u64) -> Result<Vec<Plan>> {
-    let sampler = Sampler::new(cache, split, 0.6, 0.0, |category| category != HELD_OUT);
-    ensure!(!sampler.clips().is_empty(), "the data has no clips to train on besides {HELD_OUT}");
+fn plan(cache: &Cache, recipe: &Recipe) -> Result<Vec<Plan>> {
+    let &Recipe { balance, copies, max_columns, seed, .. } = recipe;
+    ensure!(!recipe.clips.is_empty(), "the data has no clips to train on");
+    let sampler = Sampler::of(cache, recipe.clips.clone(), balance, 0.0);
     let mut noise = Noise::new(seed, 0);
     let composed = (sampler.clips().len() as f64 * copies.composed) as usize;
     let mut out = Vec::with_capacity(sampler.clips().len() * (1 + copies.shifted) + composed);
@@ -140,7 +162,7 @@ fn plan(cache: &Cache, split: Split, copies: Copies, seed: u64) -> Result<Vec<Pl
         };
         let (one, two) = (caption(a, &mut noise), lower(&caption(b, &mut noise)));
         let frames = cache.clips[a].frames + cache.clips[b].frames;
-        let (source, caption) = if noise.uniform() < 0.5 && frames <= MAX_COLUMNS * FRAMES_PER_COLUMN {
+        let (source, caption) = if noise.uniform() < 0.5 && frames <= max_columns * FRAMES_PER_COLUMN {
             (Source::Sequence(a, b), format!("{one}, then {two}"))
         } else {
             (Source::Mix(a, b), format!("{one} while {two}"))
@@ -178,9 +200,14 @@ fn lower(caption: &str) -> String {
     }
 }
 
-fn example(codec: &Codec, mel: &[f32], captions: Vec<String>, weight: f64) -> Result<Example> {
+fn example(
+    (codec, max_columns): (&Codec, usize),
+    mel: &[f32],
+    captions: Vec<String>,
+    weight: f64,
+) -> Result<Example> {
     let frames = mel.len() / MEL_BANDS;
-    let columns = frames.div_ceil(codec.frames_per_column()).clamp(1, MAX_COLUMNS);
+    let columns = frames.div_ceil(codec.frames_per_column()).clamp(1, max_columns);
     let width = columns * codec.frames_per_column();
     let mut picture = vec![0.0_f32; MEL_BANDS * width];
     for (frame, bands) in mel.chunks_exact(MEL_BANDS).take(width).enumerate() {
@@ -198,14 +225,16 @@ fn example(codec: &Codec, mel: &[f32], captions: Vec<String>, weight: f64) -> Re
     Ok(Example { tokens, columns, captions, weight })
 }
 
-/// The valid split without copies, first caption each.
-pub fn valid(cache: &Cache, codec: &Codec) -> Result<Vec<Example>> {
-    let mut out = Vec::new();
-    for index in cache.indices(Split::Valid) {
-        let clip = &cache.clips[index];
-        if clip.category != HELD_OUT {
-            out.push(example(codec, &whole(cache, index, 0.0), clip.captions.clone(), 1.0)?);
-        }
-    }
-    Ok(out)
+/// Clips as they are, without copies.
+pub fn as_they_are(
+    cache: &Cache,
+    codec: &Codec,
+    clips: &[usize],
+    max_columns: usize,
+) -> Result<Vec<Example>> {
+    let of = |&clip: &usize| {
+        let captions = cache.clips[clip].captions.clone();
+        example((codec, max_columns), &whole(cache, clip, 0.0), captions, 1.0)
+    };
+    clips.par_iter().map(of).collect()
 }

@@ -1,11 +1,14 @@
-//! `cargo xtask train`: trains a codec, a vocoder or a base model.
+//! `cargo xtask train`: trains a codec, a vocoder, a base model or an adapter.
 
+pub mod adapter;
 mod adversary;
 mod allocator;
 mod base;
 mod batch;
+mod captions;
 mod codec;
 mod examples;
+mod grids;
 mod plots;
 mod run;
 mod source;
@@ -13,6 +16,7 @@ mod vocoder;
 
 use anyhow::{Result, bail, ensure};
 use candle_core::Device;
+use run::Plan;
 use std::path::PathBuf;
 
 /// Arguments of `cargo xtask train`.
@@ -31,6 +35,8 @@ enum What {
     Vocoder(vocoder::Args),
     /// The denoising transformer from caption to tokens.
     Base(base::Args),
+    /// An adapter of a pack's transformer to your own recordings.
+    Adapter(Box<adapter::Args>),
 }
 
 /// What every training command takes.
@@ -62,26 +68,34 @@ pub struct Common {
 impl Common {
     /// The device asked for.
     fn device(&self) -> Result<Device> {
-        match self.device.as_str() {
-            "cpu" => Ok(Device::Cpu),
-            "cuda" => {
-                ensure!(
-                    candle_core::utils::cuda_is_available(),
-                    "this build has no CUDA (build with --features cuda)"
-                );
-                Ok(Device::new_cuda(0)?)
-            }
-            other => bail!("--device: expected cpu or cuda, found {other}"),
-        }
+        device(&self.device)
     }
 
-    /// Learning rate of a step: a linear start, a plateau, and a linear end over the last fifth.
-    fn rate(&self, step: u64, peak: f64) -> f64 {
-        let peak = self.lr.unwrap_or(peak);
-        let start = (step as f64 + 1.0) / 200.0;
-        let tail = self.steps as f64 * 0.2;
-        let end = (self.steps.saturating_sub(step)) as f64 / tail.max(1.0);
-        peak * start.min(1.0) * end.clamp(0.02, 1.0)
+    /// The loop of the run, with its usual peak learning rate.
+    fn plan(&self, peak_rate: f64, validate_every: u64) -> Plan {
+        Plan {
+            folder: self.out.clone(),
+            steps: self.steps,
+            minutes: self.minutes,
+            peak_rate: self.lr.unwrap_or(peak_rate),
+            warm_up: 200,
+            validate_every,
+        }
+    }
+}
+
+/// The device of that name.
+fn device(name: &str) -> Result<Device> {
+    match name {
+        "cpu" => Ok(Device::Cpu),
+        "cuda" => {
+            ensure!(
+                candle_core::utils::cuda_is_available(),
+                "this build has no CUDA (build with --features cuda)"
+            );
+            Ok(Device::new_cuda(0)?)
+        }
+        other => bail!("--device: expected cpu or cuda, found {other}"),
     }
 }
 
@@ -94,5 +108,6 @@ pub fn run(args: Args) -> Result<()> {
         What::Codec(args) => codec::run(args),
         What::Vocoder(args) => vocoder::run(args),
         What::Base(args) => base::run(args),
+        What::Adapter(args) => adapter::run(&args),
     }
 }

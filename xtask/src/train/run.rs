@@ -1,13 +1,13 @@
 //! The loop around every training run: slices, checkpoints, metrics, progress, Ctrl-C.
 
-use super::{Common, plots};
+use super::plots;
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Named numbers of a step or a validation.
@@ -23,8 +23,39 @@ pub trait Trainee {
     fn pictures(&mut self, folder: &Path) -> Result<()>;
     /// Writes the checkpoint and the averaged weights into the run folder.
     fn save(&mut self, folder: &Path, step: u64, seconds: f64) -> Result<()>;
+    /// Whether there is no point in going on; asked after each validation.
+    fn is_done(&self) -> bool {
+        false
+    }
     /// Goes on from the checkpoint in the run folder; returns its step and training time in seconds.
     fn resume(&mut self, folder: &Path) -> Result<(u64, f64)>;
+}
+
+/// The frame of a run.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Folder of the run: checkpoint, metrics, pictures.
+    pub folder: PathBuf,
+    /// Steps of the whole run.
+    pub steps: u64,
+    /// Minutes of this slice of it.
+    pub minutes: Option<f64>,
+    /// Peak learning rate.
+    pub peak_rate: f64,
+    /// Steps until the learning rate is at its peak.
+    pub warm_up: u64,
+    /// Steps between validations.
+    pub validate_every: u64,
+}
+
+impl Plan {
+    /// Learning rate of a step: a linear start, a plateau, and a linear end over the last fifth.
+    fn rate(&self, step: u64) -> f64 {
+        let start = (step as f64 + 1.0) / self.warm_up.max(1) as f64;
+        let tail = self.steps as f64 * 0.2;
+        let end = (self.steps.saturating_sub(step)) as f64 / tail.max(1.0);
+        self.peak_rate * start.min(1.0) * end.clamp(0.02, 1.0)
+    }
 }
 
 /// Where a run's checkpoint lies.
@@ -34,60 +65,92 @@ pub const WEIGHTS: &str = "weights.safetensors";
 
 const SAVE_EVERY: Duration = Duration::from_secs(180);
 
-/// Trains until the run's steps or the slice's minutes are over, or Ctrl-C.
-pub fn run(common: &Common, peak_rate: f64, validate_every: u64, trainee: &mut dyn Trainee) -> Result<()> {
-    let folder = &common.out;
+/// Trains until the run's steps or the slice's minutes are over, or Ctrl-C. Returns the steps taken and the training
+/// time in seconds, of all slices together.
+pub fn run(plan: &Plan, trainee: &mut dyn Trainee) -> Result<(u64, f64)> {
+    let folder = &plan.folder;
     std::fs::create_dir_all(folder).with_context(|| format!("could not make {}", folder.display()))?;
     let (mut step, before) =
         if folder.join(CHECKPOINT).exists() { trainee.resume(folder)? } else { (0, 0.0) };
-    let stop = Arc::new(AtomicBool::new(false));
-    {
-        let stop = stop.clone();
-        ctrlc::set_handler(move || stop.store(true, Ordering::Relaxed))
-            .context("could not watch for Ctrl-C")?;
-    }
-    let bar = ProgressBar::new(common.steps).with_position(step);
+    let log_path = folder.join("metrics.jsonl");
+    forget_after(&log_path, step)?;
+    let stop = stop_flag()?;
+    let bar = ProgressBar::new(plan.steps).with_position(step);
     bar.set_style(
         ProgressStyle::with_template("{bar:30} {pos}/{len} [{elapsed_precise}<{eta_precise}] {msg}")
             .unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
     bar.reset_eta();
-    let mut log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("metrics.jsonl"))?;
+    let mut log = std::fs::OpenOptions::new().create(true).append(true).open(&log_path)?;
     let start = Instant::now();
-    let limit = common.minutes.map(|m| Duration::from_secs_f64(m.max(0.0) * 60.0));
+    let seconds = || before + start.elapsed().as_secs_f64();
+    let limit = plan.minutes.map(|m| Duration::from_secs_f64(m.max(0.0) * 60.0));
     let mut last_save = Instant::now();
     let mut running = Running::default();
-    while step < common.steps && !stop.load(Ordering::Relaxed) && limit.is_none_or(|l| start.elapsed() < l) {
-        let metrics = trainee.step(step, common.rate(step, peak_rate))?;
+    let mut done = trainee.is_done();
+    while !done
+        && step < plan.steps
+        && !stop.load(Ordering::Relaxed)
+        && limit.is_none_or(|l| start.elapsed() < l)
+    {
+        let metrics = trainee.step(step, plan.rate(step))?;
         step += 1;
         running.add(&metrics);
         bar.set_position(step);
         if step.is_multiple_of(20) {
             let means = running.take();
             bar.set_message(brief(&means));
-            let seconds = before + start.elapsed().as_secs_f64();
-            write_line(&mut log, "train", step, seconds, &means)?;
+            write_line(&mut log, "train", step, seconds(), &means)?;
             if bar.is_hidden() && step.is_multiple_of(100) {
-                println!("step {step} at {seconds:.0} s: {}", brief(&means));
+                println!("step {step} at {:.0} s: {}", seconds(), brief(&means));
             }
         }
-        if step.is_multiple_of(validate_every) || step == common.steps {
+        let validates = step.is_multiple_of(plan.validate_every) || step == plan.steps;
+        if validates {
             let metrics = trainee.validate()?;
-            let seconds = before + start.elapsed().as_secs_f64();
-            write_line(&mut log, "valid", step, seconds, &metrics)?;
+            write_line(&mut log, "valid", step, seconds(), &metrics)?;
             bar.suspend(|| println!("step {step}, valid: {}", brief(&metrics)));
             trainee.pictures(folder)?;
-            plots::curves(&folder.join("metrics.jsonl"), &folder.join("curves.png"))?;
+            plots::curves(&log_path, &folder.join("curves.png"))?;
+            done = trainee.is_done();
         }
         if last_save.elapsed() > SAVE_EVERY {
-            trainee.save(folder, step, before + start.elapsed().as_secs_f64())?;
+            trainee.save(folder, step, seconds())?;
             last_save = Instant::now();
         }
     }
-    trainee.save(folder, step, before + start.elapsed().as_secs_f64())?;
+    trainee.save(folder, step, seconds())?;
     bar.abandon();
-    println!("stopped at step {step} of {}; saved in {}", common.steps, folder.display());
-    Ok(())
+    println!("stopped at step {step} of {}; saved in {}", plan.steps, folder.display());
+    Ok((step, seconds()))
+}
+
+/// Set by Ctrl-C. A program has one such handler, however many runs it makes.
+fn stop_flag() -> Result<Arc<AtomicBool>> {
+    static STOP: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+    if let Some(stop) = STOP.get() {
+        return Ok(stop.clone());
+    }
+    let stop = STOP.get_or_init(Arc::default).clone();
+    let flag = stop.clone();
+    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed)).context("could not watch for Ctrl-C")?;
+    Ok(stop)
+}
+
+/// Whether Ctrl-C was pressed in this program's life.
+pub fn is_stopped() -> bool {
+    stop_flag().is_ok_and(|stop| stop.load(Ordering::Relaxed))
+}
+
+/// Drops the lines of steps after `step`: a run that was killed goes on from its last checkpoint and logs them again.
+fn forget_after(log: &Path, step: u64) -> Result<()> {
+    let Ok(text) = std::fs::read_to_string(log) else { return Ok(()) };
+    let keeps = |line: &&str| {
+        let value = serde_json::from_str::<serde_json::Value>(line).ok();
+        value.and_then(|value| value["step"].as_u64()).is_some_and(|at| at <= step)
+    };
+    let kept: String = text.lines().filter(keeps).flat_map(|line| [line, "\n"]).collect();
+    std::fs::write(log, kept).with_context(|| format!("could not write {}", log.display()))
 }
 
 /// Means over the steps since the last line.

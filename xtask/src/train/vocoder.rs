@@ -66,7 +66,7 @@ pub fn run(args: Args) -> Result<()> {
     let loss = SpectralLoss::new(SpectralWeights::default());
     let common = &args.common;
     let mut trainee = Vocoder { args: &args, device, cache, sound, sampler, config, model, loss, optimizer };
-    run_loop(common, RATE, 250, &mut trainee)
+    run_loop(&common.plan(RATE, 250), &mut trainee).map(drop)
 }
 
 impl Vocoder<'_> {
