@@ -5,9 +5,9 @@
 //! [`sheet`] lays out 24 prompts to be looked at and listened to. [`subject`] keeps what was
 //! generated, so that a second run continues or repeats the first one.
 
-mod classifier;
+pub mod classifier;
 pub mod metrics;
-mod picture;
+pub mod picture;
 mod report;
 mod sheet;
 mod spectra;
@@ -33,7 +33,7 @@ const SEED: u64 = 2020;
 /// Draws of the kernel distance, and sounds in each at most.
 const KERNEL_DRAWS: (usize, usize) = (100, 1000);
 /// Parts of the inception score.
-const INCEPTION_PARTS: usize = 10;
+pub const INCEPTION_PARTS: usize = 10;
 
 /// Arguments of `cargo xtask eval`.
 #[derive(Debug, clap::Args)]
@@ -285,18 +285,18 @@ impl<'a> Evaluation<'a> {
 }
 
 /// The spectrogram of a clip as f32, frame-major.
-fn mel_of(cache: &Cache, clip: usize) -> Vec<f32> {
+pub fn mel_of(cache: &Cache, clip: usize) -> Vec<f32> {
     cache.mel(clip).iter().map(|y| y.to_f32()).collect()
 }
 
 /// Share of `true`; NaN of nothing.
-fn share(values: impl Iterator<Item = bool>) -> f64 {
+pub fn share(values: impl Iterator<Item = bool>) -> f64 {
     let (hits, count) = values.fold((0, 0), |(hits, count), hit| (hits + usize::from(hit), count + 1));
     f64::from(hits as u32) / f64::from(count)
 }
 
 /// Which rows each part of the kernel distance compares.
-fn kernel_draws(first: usize, second: usize) -> Vec<(Vec<usize>, Vec<usize>)> {
+pub fn kernel_draws(first: usize, second: usize) -> Vec<(Vec<usize>, Vec<usize>)> {
     let (draws, most) = KERNEL_DRAWS;
     let size = first.min(second).min(most);
     let mut noise = Noise::new(SEED, 2);

@@ -3,6 +3,7 @@
 //! Each command lives in a module of its own, with an `Args` (what clap parses) and a
 //! `run(Args) -> anyhow::Result<()>`.
 
+mod ablate;
 mod adapter;
 mod bench;
 mod build_cuda;
@@ -49,6 +50,8 @@ enum Command {
     Train(train::Args),
     /// Measure a pack on the valid split of a data set.
     Eval(eval::Args),
+    /// Make the paper's tables: adapters against fine-tuning, ranks, matrices, contrastive loss.
+    Ablate(ablate::Args),
     /// Compare every stage of the model with the reference's numbers.
     Parity(parity::Args),
     /// Time every stage from prompt to clip.
@@ -94,6 +97,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Data(args) => data::run(args),
         Command::Train(args) => train::run(args),
         Command::Eval(args) => eval::run(args),
+        Command::Ablate(args) => ablate::run(&args),
         Command::Parity(args) => parity::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Bundle(args) => bundle::run(args),

@@ -188,6 +188,13 @@ fn mel_to_hz(mel: f64) -> f64 {
     if mel < 15.0 { mel * 200.0 / 3.0 } else { 1000.0 * ((mel - 15.0) * 6.4f64.ln() / 27.0).exp() }
 }
 
+/// Centre frequency of each mel band, in Hz.
+#[must_use]
+pub fn band_centres() -> Vec<f64> {
+    let (low, high) = (hz_to_mel(LOWEST_HZ), hz_to_mel(HIGHEST_HZ));
+    (1..=MEL_BANDS).map(|i| mel_to_hz(low + (high - low) * i as f64 / (MEL_BANDS + 1) as f64)).collect()
+}
+
 /// Triangles between neighbouring mel points, each scaled to unit area in Hz (Slaney's norm).
 pub(crate) fn filters() -> Vec<Band> {
     let (low, high) = (hz_to_mel(LOWEST_HZ), hz_to_mel(HIGHEST_HZ));

@@ -95,6 +95,35 @@ impl Cache {
         Ok(Self { clips: index.clips, mels, folder: folder.to_path_buf(), hash: sha256_hex(&text) })
     }
 
+    /// The same data with some clips for another purpose and further clips without sound, for an experiment that is
+    /// called `name`: caches of what is derived from the data must tell it from others.
+    ///
+    /// # Panics
+    /// Where there is no such clip.
+    pub fn rearranged(
+        mut self,
+        name: &str,
+        moved: &[(usize, Split)],
+        further: Vec<(ClipEntry, Vec<f16>)>,
+    ) -> Self {
+        for &(clip, split) in moved {
+            self.clips[clip].split = split;
+        }
+        for (entry, mel) in further {
+            let (frame_start, frames) = (self.mels.len() / MEL_BANDS, mel.len() / MEL_BANDS);
+            self.mels.extend(mel);
+            self.clips.push(ClipEntry {
+                frame_start,
+                frames,
+                sample_start: 0,
+                samples: frames * HOP,
+                ..entry
+            });
+        }
+        self.hash = sha256_hex(format!("{} {name}", self.hash).as_bytes());
+        self
+    }
+
     /// Where it lies.
     pub fn folder(&self) -> &Path {
         &self.folder

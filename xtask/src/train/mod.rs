@@ -8,16 +8,18 @@ mod batch;
 mod captions;
 mod codec;
 mod examples;
-mod grids;
-mod plots;
-mod run;
+pub mod grids;
+pub mod plots;
+pub mod run;
 mod source;
 mod vocoder;
 
 use anyhow::{Result, bail, ensure};
 use candle_core::Device;
+pub use examples::HELD_OUT;
 use run::Plan;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Arguments of `cargo xtask train`.
 #[derive(Debug, clap::Args)]
@@ -80,6 +82,7 @@ impl Common {
             peak_rate: self.lr.unwrap_or(peak_rate),
             warm_up: 200,
             validate_every,
+            save_every: Duration::from_secs(180),
         }
     }
 }

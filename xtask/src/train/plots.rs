@@ -7,6 +7,12 @@ use std::path::Path;
 
 const FONT: &[u8] = include_bytes!("../../../assets/fonts/Inter-Regular.otf");
 
+/// Makes the window's font known to plots.
+pub fn register_font() {
+    // Its errors are of no use: without a font the panels have no titles.
+    let _ = plotters::style::register_font("sans-serif", FontStyle::Normal, FONT);
+}
+
 /// Draws every metric of a `metrics.jsonl` over the steps, one panel a metric: training blue, valid split red.
 pub fn curves(log: &Path, picture: &Path) -> Result<()> {
     let text = std::fs::read_to_string(log).with_context(|| format!("could not read {}", log.display()))?;
@@ -26,8 +32,7 @@ pub fn curves(log: &Path, picture: &Path) -> Result<()> {
     if series.is_empty() {
         return Ok(());
     }
-    // Its errors are of no use: without a font the panels have no titles.
-    let _ = plotters::style::register_font("sans-serif", FontStyle::Normal, FONT);
+    register_font();
     let columns = 3;
     let rows = series.len().div_ceil(columns);
     let root = BitMapBackend::new(picture, (1200, 260 * rows as u32)).into_drawing_area();

@@ -46,6 +46,8 @@ pub struct Plan {
     pub warm_up: u64,
     /// Steps between validations.
     pub validate_every: u64,
+    /// Time between checkpoints.
+    pub save_every: Duration,
 }
 
 impl Plan {
@@ -62,8 +64,6 @@ impl Plan {
 pub const CHECKPOINT: &str = "checkpoint.safetensors";
 /// Where a run's averaged weights lie, ready for `pack build`.
 pub const WEIGHTS: &str = "weights.safetensors";
-
-const SAVE_EVERY: Duration = Duration::from_secs(180);
 
 /// Trains until the run's steps or the slice's minutes are over, or Ctrl-C. Returns the steps taken and the training
 /// time in seconds, of all slices together.
@@ -114,7 +114,7 @@ pub fn run(plan: &Plan, trainee: &mut dyn Trainee) -> Result<(u64, f64)> {
             plots::curves(&log_path, &folder.join("curves.png"))?;
             done = trainee.is_done();
         }
-        if last_save.elapsed() > SAVE_EVERY {
+        if last_save.elapsed() >= plan.save_every {
             trainee.save(folder, step, seconds())?;
             last_save = Instant::now();
         }

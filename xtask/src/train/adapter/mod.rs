@@ -27,7 +27,7 @@ use soundlocd_engine::lora::{
 use soundlocd_engine::pack::Pack;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Arguments of `cargo xtask train adapter`.
 #[derive(Debug, clap::Args)]
@@ -86,6 +86,9 @@ pub struct Args {
     /// Stop after this many minutes (go on later with the same command).
     #[arg(long)]
     minutes: Option<f64>,
+    /// Seconds between checkpoints.
+    #[arg(long, value_name = "SECONDS", default_value_t = 20.0)]
+    save_every: f64,
     /// Peak learning rate.
     #[arg(long, default_value_t = Settings::default().rate)]
     lr: f64,
@@ -185,6 +188,7 @@ pub fn run(args: &Args) -> Result<()> {
         peak_rate: settings.rate,
         warm_up: (settings.steps / 20).clamp(10, 200),
         validate_every: settings.validate_every,
+        save_every: Duration::try_from_secs_f64(args.save_every).context("--save-every")?,
     };
     let (step, seconds) = run_loop(&plan, &mut trainer)?;
 
