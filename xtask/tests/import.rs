@@ -8,7 +8,10 @@
     reason = "a test may panic"
 )]
 
+mod common;
+
 use candle_core::{DType, Device, Tensor};
+use common::{Scratch, imported, published, refuse, succeed};
 use soundlocd_engine::checkpoint::Checkpoint;
 use soundlocd_engine::codec::vqgan::Vqgan;
 use soundlocd_engine::layers::kernel::Precision;
@@ -18,96 +21,13 @@ use soundlocd_engine::vocoder::melgan::MelGan;
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::sync::atomic::{AtomicU32, Ordering};
-
-/// A fresh folder, removed at the end of the test.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(test: &str) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("soundlocd-{test}-{}-{number}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
-        let path = self.path(name);
-        fs::write(&path, bytes).unwrap();
-        path
-    }
-
-    fn is_empty(&self) -> bool {
-        fs::read_dir(&self.0).unwrap().next().is_none()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// A checkpoint in the published layouts.
-fn published(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/checkpoints").join(name)
-}
 
 fn fixture(name: &str) -> HashMap<String, Tensor> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures").join(name);
     candle_core::safetensors::load(path, &Device::Cpu).unwrap()
 }
 
-fn xtask(args: &[&str], paths: &[(&str, &Path)]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
-    command.args(args);
-    for (name, path) in paths {
-        command.arg(name).arg(path);
-    }
-    command.output().unwrap()
-}
-
-fn succeed(args: &[&str], paths: &[(&str, &Path)]) -> String {
-    let output = xtask(args, paths);
-    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// The command fails, its message has all of `parts`, and nobody panicked.
-fn refuse(args: &[&str], paths: &[(&str, &Path)], parts: &[&str]) {
-    let output = xtask(args, paths);
-    let message = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success(), "this was accepted: {args:?} {paths:?}");
-    assert!(!message.contains("panicked"), "{message}");
-    for part in parts {
-        assert!(message.contains(part), "no {part:?} in {message:?}");
-    }
-}
-
 const IMPORT: [&str; 4] = ["import", "diffsound", "--heads", "4"];
-
-/// Imports the small set with f32 weights; the pack's folder.
-fn imported(scratch: &Scratch) -> PathBuf {
-    let pack = scratch.path("pack");
-    let printed = succeed(
-        &[&IMPORT[..], &["--storage", "f32"]].concat(),
-        &[
-            ("--diffsound", &published("diffsound_small.pth")),
-            ("--vqvae", &published("vqvae_small.ckpt")),
-            ("--vocoder", &published("melgan_small.pt")),
-            ("--out", &pack),
-        ],
-    );
-    assert!(printed.contains("moving averages (EMA)") && printed.contains("194,896 parameters"), "{printed}");
-    pack
-}
 
 fn assert_close(found: &Tensor, expected: &Tensor, tolerance: f32) {
     assert_eq!(found.dims(), expected.dims());

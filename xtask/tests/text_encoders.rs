@@ -7,50 +7,23 @@
     reason = "a test may panic"
 )]
 
+mod common;
+
 use candle_core::{Device, Tensor};
+use common::Scratch;
 use serde_json::{Value, json};
 use soundlocd_engine::pack::Pack;
 use soundlocd_engine::text::{Config, Kind, clap, clip, minilm, t5};
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-
-/// A fresh folder, removed at the end of the test.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(test: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("soundlocd-{test}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn xtask(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_xtask")).args(args).output().unwrap()
-}
 
 fn succeed(args: &[&str]) {
-    let output = xtask(args);
-    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    common::succeed(args, &[]);
 }
 
 fn refuse(args: &[&str], part: &str) {
-    let output = xtask(args);
-    let message = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success() && message.contains(part), "{args:?}: {message}");
+    common::refuse(args, &[], &[part]);
 }
 
 fn text(path: &Path) -> &str {
