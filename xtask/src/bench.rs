@@ -2,6 +2,8 @@
 //!
 //! `SOUNDLOCD_MATMUL=avx512` or `f32` measures other units than the machine's fastest.
 
+mod adapter;
+
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::ops::ControlFlow;
@@ -72,6 +74,8 @@ struct Report {
     total_of_steps: BTreeMap<u32, f64>,
     /// Most memory this process ever had in RAM, in bytes; `None` where the system does not tell.
     peak_resident_bytes: Option<u64>,
+    /// What an adapter costs a step on the CPU.
+    adapter: adapter::Cost,
     /// Floating-point operations of one denoising step, counted from the architecture.
     step_gflop: f64,
     /// What the denoising reaches.
@@ -178,6 +182,7 @@ fn measure(args: &Args) -> Result<Report> {
         total: stage(|timings| timings.total),
         total_of_steps: STEPS.map(|steps| (steps, once + f64::from(steps) * denoise_step)).into(),
         peak_resident_bytes,
+        adapter: adapter::cost(&pack, columns, evaluations as usize, args.runs)?,
         step_gflop,
         denoise_gflops: step_gflop / denoise_step,
         matmul_gflops: matmul_gflops(Precision::F32, args.runs),
@@ -274,6 +279,8 @@ fn print(report: &Report) {
     for (steps, total) in report.total_of_steps.iter().rev() {
         seconds(&format!("the same of {steps} steps"), *total);
     }
+    let adapter::Cost { beside, merged } = report.adapter;
+    println!("{:<28}{beside:>9.3} times a step, merged {merged:.3} times", "with an adapter of rank 8");
     if let Some(bytes) = report.peak_resident_bytes {
         println!("{:<28}{:>9.0} MB", "peak memory", bytes as f64 / 1e6);
     }

@@ -186,7 +186,9 @@ pub fn matmul(a: Matrix, b: Matrix, out: &mut [f32], addend: Addend, precision: 
         bfloat::matmul(a, &bfloat::Packed::new(unit, b), out, addend, Finish::Nothing);
         return;
     }
-    let threads = if small { Parallelism::None } else { Parallelism::Rayon(0) };
+    // A thin product is over before other threads have woken up.
+    let thin = a.cols.min(b.cols).min(a.rows) < 32 && a.rows * a.cols * b.cols < 1 << 22;
+    let threads = if small || thin { Parallelism::None } else { Parallelism::Rayon(0) };
     matmul_f32(a, b, out, addend, threads);
 }
 
