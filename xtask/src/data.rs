@@ -7,7 +7,7 @@
 mod cache;
 pub mod collection;
 mod decode;
-mod kind;
+mod file_kind;
 mod opus;
 pub mod prepare;
 #[cfg(test)]

@@ -103,7 +103,8 @@ impl fmt::Display for Kind {
 pub const LAYOUTS: &str = "\
 A folder of recordings may be described by, in this order:
   manifest.tsv         columns id, file, category, caption, split (train or valid), if wanted caption2
-  metadata.csv/.jsonl  file_name and caption (or text, description), if wanted split and category
+  metadata.csv/.jsonl  file_name and caption (or text, description), if wanted split and category;
+                       another name is fine for a CSV with these columns
   *.csv of AudioCaps   audiocap_id, youtube_id, start_time, caption; clips anywhere below, named by id
   meta/esc50.csv       ESC-50, with its audio/ folder
   nothing              well named files: \"Doors/heavy wooden creak 03.wav\"";

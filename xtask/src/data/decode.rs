@@ -15,7 +15,7 @@ use symphonia::core::formats::{FormatOptions, TrackType};
 use symphonia::core::io::MediaSourceStream;
 use symphonia::core::meta::MetadataOptions;
 
-use super::kind::{HEAD, Kind, SUPPORTED};
+use super::file_kind::{FileKind, HEAD, SUPPORTED};
 use super::opus;
 
 /// Longest sound that is kept, in seconds; the rest of a longer recording is dropped.
@@ -43,13 +43,13 @@ fn decode_file(path: &Path) -> Result<Vec<f32>> {
     (&mut file).take(HEAD as u64).read_to_end(&mut head)?;
     file.rewind()?;
     ensure!(!head.is_empty(), "the file is empty");
-    let (audio, rate) = match Kind::of(&head) {
-        Kind::Opus => {
+    let (audio, rate) = match FileKind::of(&head) {
+        FileKind::Opus => {
             let limit = LONGEST_SECONDS * opus::SAMPLE_RATE as usize;
             (opus::decode(BufReader::new(file), limit)?, opus::SAMPLE_RATE)
         }
-        Kind::Refused(name) => bail!("it is {name}, which cannot be read; convert it to {SUPPORTED}"),
-        Kind::Other => with_symphonia(file)?,
+        FileKind::Refused(name) => bail!("it is {name}, which cannot be read; convert it to {SUPPORTED}"),
+        FileKind::Other => with_symphonia(file)?,
     };
     ensure!(audio.iter().all(|sample| sample.is_finite()), "it has samples that are not numbers");
     Ok(resample(&audio, rate, SAMPLE_RATE)?)

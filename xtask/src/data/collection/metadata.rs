@@ -1,13 +1,15 @@
 //! `metadata.csv` or `metadata.jsonl`, as Hugging Face's audiofolder has them: beside the recordings, or one in each of
-//! the folders `train`, `validation`, `test`.
+//! the folders `train`, `validation`, `test`. Beside the recordings, a CSV of another name with the same columns serves, too.
 //!
 //! `file_name` (or `file`), relative to the table, and a caption: `caption`, `text` or `description`, with or without a
 //! number (`caption_2`). `split` and `category` are used where present. Several rows for one file are several captions.
 
+use std::iter;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 
+use super::audiocaps;
 use super::folder::Folder;
 use super::listing::{Described, Listing, id_of};
 use super::table::{Csv, Row, json_rows};
@@ -19,25 +21,34 @@ const CAPTION: &[&str] = &["caption", "text", "description"];
 const SPLITS: &[&str] =
     &["train", "training", "valid", "validation", "val", "dev", "test", "eval", "evaluation"];
 
-/// The tables in `folder`: those of one kind only, in the order CSV, JSON lines.
+/// The tables in `folder`, CSV first.
 ///
 /// # Errors
 /// Where one is called `metadata.csv` but cannot be read.
 pub fn find(folder: &Folder) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for name in ["metadata.csv", "metadata.jsonl"] {
-        let places = [Path::new(name).to_owned()]
-            .into_iter()
-            .chain(SPLITS.iter().map(|split| Path::new(split).join(name)));
-        for list in places.filter(|list| folder.file(list).is_ok()) {
-            // AudioCaps' lists may have any name.
-            if name.ends_with("csv") && super::audiocaps::is_list(&Csv::new(&folder.text(&list)?)?) {
-                continue;
-            }
-            found.push(list);
+    let named = |name: &'static str| {
+        let in_splits = SPLITS.iter().map(move |split| Path::new(split).join(name));
+        iter::once(PathBuf::from(name)).chain(in_splits).filter(|list| folder.file(list).is_ok())
+    };
+    let mut tables = Vec::new();
+    for list in named("metadata.csv") {
+        // AudioCaps' lists may have this name as well.
+        if !audiocaps::is_list(&Csv::new(&folder.text(&list)?)?) {
+            tables.push(list);
         }
     }
-    Ok(found)
+    if tables.is_empty() {
+        tables.extend(folder.lists("csv").into_iter().filter(|list| is_table(folder, list)));
+    }
+    tables.extend(named("metadata.jsonl"));
+    Ok(tables)
+}
+
+/// Whether `list` is a CSV with columns for files and captions.
+fn is_table(folder: &Folder, list: &Path) -> bool {
+    let Ok(text) = folder.text(list) else { return false };
+    Csv::new(&text)
+        .is_ok_and(|table| table.has(FILE) && table.columns.iter().any(|column| is_caption(column)))
 }
 
 /// Reads the tables.
@@ -49,7 +60,7 @@ pub fn read(lists: &[PathBuf], listing: &mut Listing) -> Result<()> {
     let first_is_csv = lists.first().is_some_and(|list| csv(list));
     for list in lists {
         if csv(list) != first_is_csv {
-            listing.skip(list.display(), "not read, since there is a metadata.csv");
+            listing.skip(list.display(), "not read, since there is a CSV");
             continue;
         }
         let text = listing.folder().text(list)?;

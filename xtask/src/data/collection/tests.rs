@@ -132,6 +132,8 @@ fn metadata_csv() {
 
     scratch.write("metadata.csv", "file;caption\nd.flac;Wind, cold\n");
     assert_eq!(described(&read(&scratch)), [("d.flac", UNSORTED, vec!["Wind, cold"])]);
+    std::fs::rename(scratch.path("metadata.csv"), scratch.path("captions.csv")).unwrap();
+    assert_eq!(described(&read(&scratch)), [("d.flac", UNSORTED, vec!["Wind, cold"])]);
     scratch.write("metadata.csv", "file_name,label\na.wav,door\n");
     assert!(
         error(&scratch).contains("'caption'") && error(&scratch).contains("label"),

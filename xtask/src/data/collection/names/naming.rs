@@ -147,6 +147,7 @@ mod tests {
             ("TR-909/OHH 1.wav", "tr 909", &["tr 909 open hi-hat", "open hi-hat tr 909"]),
             ("Ambience/ZOOM0012.WAV", "ambience", &["ambience"]),
             ("Gläser/Weinglas klingt.wav", "gläser", &["gläser weinglas klingt", "weinglas klingt gläser"]),
+            ("Tu\u{308}ren/Tu\u{308}r knarrt.wav", "türen", &["türen tür knarrt", "tür knarrt türen"]),
             ("e528ed29cf7d wooden knock.opus", "", &["wooden knock"]),
             ("don't stop.wav", "", &["don't stop"]),
             ("Boxes/Box_Slide__MONO.wav", "boxes", &["box slide"]),

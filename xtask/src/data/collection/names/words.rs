@@ -1,8 +1,12 @@
 //! The words in a name, without what only serves to number and sort files.
 
+use unicode_normalization::UnicodeNormalization;
+
 /// The words of `name` in lower case: split at everything that is no letter and inside camelCase; without numbers of
 /// takes, notes and keys, formats and ids; with the commonest shorthand of sample libraries written out.
 pub fn words(name: &str) -> Vec<String> {
+    // macOS writes accents as characters of their own.
+    let name: String = name.nfc().collect();
     let mut words: Vec<String> = Vec::new();
     let is_part = |c: char| c.is_alphanumeric() || matches!(c, '\'' | '\u{2019}' | '#');
     let tokens: Vec<&str> = name.split(|c| !is_part(c)).filter(|token| !token.is_empty()).collect();

@@ -1,6 +1,6 @@
 //! What kind of file a recording is, by its first bytes.
 
-/// Bytes that [`Kind::of`] wants to see: the first page of an Ogg stream with its longest header.
+/// Bytes that [`FileKind::of`] wants to see: the first page of an Ogg stream with its longest header.
 pub const HEAD: usize = 512;
 
 /// Kinds that can be decoded, as they are called in messages.
@@ -8,7 +8,7 @@ pub const SUPPORTED: &str = "WAV, AIFF, FLAC, Ogg Vorbis, Ogg Opus or MP3";
 
 /// Who can read a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FileKind {
     /// [`opus`](super::opus).
     Opus,
     /// Nobody here; with the kind's name.
@@ -17,7 +17,7 @@ pub enum Kind {
     Other,
 }
 
-impl Kind {
+impl FileKind {
     /// The kind of the file that begins with `head`.
     pub fn of(head: &[u8]) -> Self {
         const BY_SIGNATURE: &[(usize, &[u8], &str)] = &[
@@ -77,17 +77,17 @@ mod tests {
             page.extend(payload);
             page
         };
-        assert_eq!(Kind::of(&page(b"OpusHead\x01")), Kind::Opus);
-        assert_eq!(Kind::of(&page(b"\x01vorbis")), Kind::Other);
-        assert!(matches!(Kind::of(&page(b"Speex   1.2")), Kind::Refused(_)));
-        assert_eq!(Kind::of(b"OggS"), Kind::Other);
-        assert_eq!(Kind::of(&[b"OggS".as_slice(), &[255; 23]].concat()), Kind::Other);
+        assert_eq!(FileKind::of(&page(b"OpusHead\x01")), FileKind::Opus);
+        assert_eq!(FileKind::of(&page(b"\x01vorbis")), FileKind::Other);
+        assert!(matches!(FileKind::of(&page(b"Speex   1.2")), FileKind::Refused(_)));
+        assert_eq!(FileKind::of(b"OggS"), FileKind::Other);
+        assert_eq!(FileKind::of(&[b"OggS".as_slice(), &[255; 23]].concat()), FileKind::Other);
     }
 
     #[test]
     fn refused_kinds_have_names() {
-        let name = |head: &[u8]| match Kind::of(head) {
-            Kind::Refused(name) => name,
+        let name = |head: &[u8]| match FileKind::of(head) {
+            FileKind::Refused(name) => name,
             _ => "",
         };
         assert!(name(b"\0\0\0\x20ftypM4A \0").contains("M4A"));
@@ -95,7 +95,7 @@ mod tests {
         assert!(name(b"<!DOCTYPE html>").contains("download"));
         // MP3, with and without CRC; WAV; nothing at all.
         for head in [b"\xff\xfb\x90".as_slice(), b"\xff\xfa\x90", b"RIFF\0\0\0\0WAVE", b""] {
-            assert_eq!(Kind::of(head), Kind::Other);
+            assert_eq!(FileKind::of(head), FileKind::Other);
         }
     }
 }
