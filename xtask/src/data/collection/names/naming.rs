@@ -172,6 +172,13 @@ mod tests {
                 "water",
                 &["water waves on rocks", "waves on rocks water"],
             ),
+            (
+                "DSGNBoom_BOOM-Distant_Ocular_Foundation.wav",
+                "designed",
+                &["designed boom distant", "boom distant designed"],
+            ),
+            ("CMPTKey_Typing_02.wav", "computers", &["computer typing", "typing computer"]),
+            ("CHAINMvmt_Rattle.wav", "chains", &["chain rattle", "rattle chain"]),
             // No category of the catalogue: an ordinary name.
             ("ABCDef_kick.wav", "", &["abc def kick"]),
         ];

@@ -11,7 +11,10 @@ pub struct Name<'a> {
     pub title: &'a str,
 }
 
-/// Categories by their short forms.
+/// `DESTRClpse` and a few more have as many letters.
+const LONGEST_ID: usize = 10;
+
+/// Categories by their short forms; those without sub-categories are words anyway (`WIND_`, `RAIN_`).
 const CATEGORIES: &[(&str, &str)] = &[
     ("AERO", "aircraft"),
     ("AIR", "air"),
@@ -24,15 +27,15 @@ const CATEGORIES: &[(&str, &str)] = &[
     ("BOAT", "boats"),
     ("BLLT", "bullets"),
     ("CERM", "ceramics"),
-    ("CHAN", "chains"),
+    ("CHAIN", "chains"),
     ("CHEM", "chemicals"),
     ("CLOCK", "clocks"),
     ("CLOTH", "cloth"),
-    ("COMM", "communications"),
-    ("COMP", "computers"),
+    ("COM", "communications"),
+    ("CMPT", "computers"),
     ("CREA", "creatures"),
     ("CRWD", "crowds"),
-    ("DEST", "destruction"),
+    ("DESTR", "destruction"),
     ("DIRT", "dirt and sand"),
     ("DOOR", "doors"),
     ("DRWR", "drawers"),
@@ -40,6 +43,7 @@ const CATEGORIES: &[(&str, &str)] = &[
     ("ELEC", "electricity"),
     ("EQUIP", "equipment"),
     ("EXPL", "explosions"),
+    ("FART", "farts"),
     ("FEET", "footsteps"),
     ("FGHT", "fight"),
     ("FIRE", "fire"),
@@ -51,16 +55,18 @@ const CATEGORIES: &[(&str, &str)] = &[
     ("GLAS", "glass"),
     ("GORE", "gore"),
     ("GUN", "guns"),
+    ("HMN", "human"),
     ("HORN", "horns"),
     ("ICE", "ice"),
     ("LASR", "lasers"),
-    ("LETH", "leather"),
-    ("LIQD", "liquid and mud"),
+    ("LETHR", "leather"),
+    ("LIQ", "liquid and mud"),
     ("MACH", "machines"),
-    ("MAGC", "magic"),
+    ("MAG", "magic"),
     ("MECH", "mechanical"),
     ("METL", "metal"),
     ("MOTR", "motors"),
+    ("MOVE", "movement"),
     ("MUSC", "musical"),
     ("NATD", "natural disaster"),
     ("OBJ", "objects"),
@@ -74,7 +80,6 @@ const CATEGORIES: &[(&str, &str)] = &[
     ("SCI", "science fiction"),
     ("SNOW", "snow"),
     ("SPRT", "sports"),
-    ("SWSH", "swooshes"),
     ("TOOL", "tools"),
     ("TOON", "cartoon"),
     ("TOY", "toys"),
@@ -85,12 +90,11 @@ const CATEGORIES: &[(&str, &str)] = &[
     ("VOX", "voices"),
     ("WATR", "water"),
     ("WEAP", "weapons"),
-    ("WHSH", "swooshes"),
+    ("WHST", "whistles"),
     ("WIND", "wind"),
     ("WING", "wings"),
     ("WNDW", "windows"),
     ("WOOD", "wood"),
-    ("WTHR", "weather"),
 ];
 
 /// Parses `stem`; `None` where it begins with no CatID.
@@ -100,16 +104,19 @@ pub fn parse(stem: &str) -> Option<Name<'_>> {
     let id = id.split('-').next().unwrap_or(id);
     let lower = id.find(|c: char| !c.is_ascii_uppercase())?;
     let (short, sub) = id.split_at_checked(lower.checked_sub(1)?)?;
-    if id.len() > 8 || sub.len() < 2 || !sub.bytes().all(|b| b.is_ascii_alphabetic()) {
+    if id.len() > LONGEST_ID || sub.len() < 2 || !sub.bytes().all(|b| b.is_ascii_alphabetic()) {
         return None;
     }
     let (_, category) = CATEGORIES.iter().find(|(name, _)| *name == short)?;
-    // The title has spaces where people keep to the system; else it goes on until the creator's initials.
-    let first = rest.split('_').next().unwrap_or(rest);
-    let end = if first.contains(' ') {
+    // By the standard, creator and source follow the title. Where there are fewer parts or the last is a take's number,
+    // it was not kept to: then the title goes on up to somebody's initials.
+    let parts: Vec<&str> = rest.split('_').collect();
+    let first = parts.first().copied().unwrap_or_default();
+    let numbered = parts.last().is_some_and(|part| part.bytes().all(|b| b.is_ascii_digit()));
+    let end = if first.contains(' ') || parts.len() >= 3 && !numbered {
         first.len()
     } else {
-        let later = rest.split('_').skip(1).take_while(|part| part.chars().any(char::is_lowercase));
+        let later = parts.iter().skip(1).take_while(|part| part.chars().any(char::is_lowercase));
         first.len() + later.map(|part| 1 + part.len()).sum::<usize>()
     };
     Some(Name { category, title: rest.get(..end)? })
