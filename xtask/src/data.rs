@@ -1,14 +1,17 @@
 //! `cargo xtask data`: prepares recordings for training, and reads what was prepared.
 //!
-//! A data set is a folder with a `manifest.tsv` and the recordings it names ([`manifest`]).
+//! A data set is a folder of recordings that are described in one of several ways ([`collection`]).
 //! `prepare` decodes and analyses each recording once and writes a [`Cache`], from which training
 //! and evaluation read spectrograms and sound without decoding anything again.
 
 mod cache;
+pub mod collection;
 mod decode;
-mod manifest;
+mod file_kind;
 mod opus;
-mod prepare;
+pub mod prepare;
+#[cfg(test)]
+mod scratch;
 
 pub use cache::{Cache, ClipEntry, Sound, Split};
 

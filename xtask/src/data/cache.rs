@@ -33,7 +33,7 @@ pub enum Split {
 /// One clip of a cache.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClipEntry {
-    /// The manifest's id.
+    /// Its name in the collection that it came from.
     pub id: String,
     /// Kind of sound, upper case.
     pub category: String,
@@ -63,7 +63,7 @@ struct Index {
 
 /// A prepared data set: its clips, with their spectrograms in memory.
 pub struct Cache {
-    /// The clips, in the manifest's order.
+    /// The clips, in their collection's order.
     pub clips: Vec<ClipEntry>,
     mels: Vec<f16>,
     folder: PathBuf,
@@ -260,6 +260,11 @@ impl CacheWriter {
         self.frames += frames;
         self.samples += samples;
         Ok(())
+    }
+
+    /// The clips so far.
+    pub fn clips_mut(&mut self) -> &mut [ClipEntry] {
+        &mut self.clips
     }
 
     /// Writes the index and returns the clips.

@@ -1,90 +1,152 @@
 //! A recording of any supported kind to mono sound at the model's rate.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Read, Seek};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
-use hound::{SampleFormat, WavReader};
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use soundlocd_engine::SAMPLE_RATE;
-use soundlocd_engine::clip::resample;
+use soundlocd_engine::clip::{MAX_RATE, MIN_RATE, resample};
+use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoderOptions};
+use symphonia::core::errors::Error as Fault;
+use symphonia::core::formats::probe::Hint;
+use symphonia::core::formats::{FormatOptions, TrackType};
+use symphonia::core::io::MediaSourceStream;
+use symphonia::core::meta::MetadataOptions;
 
+use super::file_kind::{FileKind, HEAD, SUPPORTED};
 use super::opus;
 
 /// Longest sound that is kept, in seconds; the rest of a longer recording is dropped.
 pub const LONGEST_SECONDS: usize = 10;
+/// More channels than any recording has: third-order ambisonics has 16.
+const MOST_CHANNELS: usize = 64;
+/// More sample frames than any codec packs together (FLAC: 65,535).
+const LONGEST_PACKET: u64 = 1 << 17;
 
-/// Decodes `path` (Ogg Opus or WAV, told apart by the extension) to mono at 22.05 kHz, at most
-/// [`LONGEST_SECONDS`] long.
+/// Decodes `path` ([`SUPPORTED`], told apart by what is in it) to mono at 22.05 kHz, at most
+/// [`LONGEST_SECONDS`] long. Of a file that is cut off or damaged further on, what comes before is kept.
 ///
 /// # Errors
-/// Where the file cannot be read, is malformed or of another kind. The message names the file.
+/// Where the file cannot be read, is damaged from the start or of another kind. Whoever knows the file by a better name
+/// than its path puts it before the message.
 pub fn decode(path: &Path) -> Result<Vec<f32>> {
-    decode_file(path).with_context(|| format!("could not decode {}", path.display()))
+    // A decoder that trips over one strange file of thousands must not end the whole run.
+    catch_unwind(AssertUnwindSafe(|| decode_file(path)))
+        .unwrap_or_else(|_| Err(anyhow!("it is damaged in a way that the decoder did not expect")))
 }
 
 fn decode_file(path: &Path) -> Result<Vec<f32>> {
-    let file = BufReader::new(File::open(path)?);
-    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-    let (audio, rate) = match extension.as_str() {
-        "opus" | "ogg" => {
+    let mut file = File::open(path)?;
+    let mut head = Vec::with_capacity(HEAD);
+    (&mut file).take(HEAD as u64).read_to_end(&mut head)?;
+    file.rewind()?;
+    ensure!(!head.is_empty(), "the file is empty");
+    let (audio, rate) = match FileKind::of(&head) {
+        FileKind::Opus => {
             let limit = LONGEST_SECONDS * opus::SAMPLE_RATE as usize;
-            (opus::decode(file, limit)?, opus::SAMPLE_RATE)
+            (opus::decode(BufReader::new(file), limit)?, opus::SAMPLE_RATE)
         }
-        "wav" => wav(file)?,
-        other => bail!("'{other}' files are not supported; use .opus or .wav"),
+        FileKind::Refused(name) => bail!("it is {name}, which cannot be read; convert it to {SUPPORTED}"),
+        FileKind::Other => with_symphonia(file)?,
     };
+    ensure!(audio.iter().all(|sample| sample.is_finite()), "it has samples that are not numbers");
     Ok(resample(&audio, rate, SAMPLE_RATE)?)
 }
 
-/// Reads a WAV file, averaging its channels. Returns samples and their rate.
-fn wav(file: BufReader<File>) -> Result<(Vec<f32>, u32)> {
-    let mut reader = WavReader::new(file)?;
-    let spec = reader.spec();
-    let channels = usize::from(spec.channels);
-    ensure!(channels > 0 && spec.sample_rate > 0, "the WAV header names no channels or no sample rate");
-    let limit = LONGEST_SECONDS * spec.sample_rate as usize * channels;
-    let samples: Vec<f32> = match spec.sample_format {
-        SampleFormat::Float => reader.samples::<f32>().take(limit).collect::<Result<_, _>>()?,
-        SampleFormat::Int => {
-            let full_scale = (1u64 << (spec.bits_per_sample.clamp(1, 32) - 1)) as f32;
-            let samples = reader.samples::<i32>().take(limit);
-            samples.map(|sample| sample.map(|s| s as f32 / full_scale)).collect::<Result<_, _>>()?
+/// Decodes what symphonia knows, averaging the channels. Returns samples and their rate.
+fn with_symphonia(file: File) -> Result<(Vec<f32>, u32)> {
+    let source = MediaSourceStream::new(Box::new(file), Default::default());
+    let mut format = symphonia::default::get_probe()
+        .probe(&Hint::new(), source, FormatOptions::default(), MetadataOptions::default())
+        .map_err(in_words)?;
+    let track = format.default_track(TrackType::Audio).context("there is no sound in it")?;
+    let id = track.id;
+    let parameters = track.codec_params.as_ref().and_then(|parameters| parameters.audio());
+    let parameters = parameters.context("there is no sound in it")?;
+    check(parameters)?;
+    let mut decoder = symphonia::default::get_codecs()
+        .make_audio_decoder(parameters, &AudioDecoderOptions::default())
+        .map_err(in_words)?;
+
+    let (mut audio, mut rate, mut limit) = (Vec::new(), 0, usize::MAX);
+    let mut interleaved: Vec<f32> = Vec::new();
+    let mut first_fault = None;
+    while audio.len() < limit {
+        let packet = match format.next_packet() {
+            Ok(Some(packet)) => packet,
+            Ok(None) => break,
+            Err(fault) => {
+                first_fault.get_or_insert(fault);
+                break;
+            }
+        };
+        if packet.track_id != id {
+            continue;
         }
-    };
-    let frames = samples.chunks_exact(channels);
-    Ok((frames.map(|frame| frame.iter().sum::<f32>() / channels as f32).collect(), spec.sample_rate))
+        match decoder.decode(&packet) {
+            Ok(decoded) => {
+                let (channels, rate_now) = (decoded.num_planes(), decoded.spec().rate());
+                if rate == 0 {
+                    ensure!(
+                        (MIN_RATE..=MAX_RATE).contains(&rate_now),
+                        "its sample rate is {rate_now} Hz; {MIN_RATE} to {MAX_RATE} can be read"
+                    );
+                    (rate, limit) = (rate_now, LONGEST_SECONDS * rate_now as usize);
+                }
+                // A stream may be chained to another one; the first is the recording.
+                if rate_now != rate || channels == 0 {
+                    break;
+                }
+                decoded.copy_to_vec_interleaved(&mut interleaved);
+                let frames = interleaved.chunks_exact(channels);
+                audio.extend(frames.map(|frame| frame.iter().sum::<f32>() / channels as f32));
+            }
+            // An MP3 cut out of a longer one begins with packets that refer to what is not there.
+            Err(fault @ Fault::DecodeError(_)) if audio.is_empty() => {
+                first_fault.get_or_insert(fault);
+            }
+            Err(fault) => {
+                first_fault.get_or_insert(fault);
+                break;
+            }
+        }
+    }
+    audio.truncate(limit);
+    match first_fault {
+        Some(fault) if audio.is_empty() => Err(in_words(fault)),
+        _ => Ok((audio, rate.max(MIN_RATE))),
+    }
+}
+
+/// Refuses what a header may claim but no recording has: the decoder would allocate by it.
+fn check(parameters: &AudioCodecParameters) -> Result<()> {
+    let channels = parameters.channels.as_ref().map_or(1, |channels| channels.count());
+    ensure!(
+        (1..=MOST_CHANNELS).contains(&channels),
+        "it claims to have {channels} channels; 1 to {MOST_CHANNELS} can be read"
+    );
+    let longest = parameters.max_frames_per_packet.unwrap_or_default();
+    ensure!(longest <= LONGEST_PACKET, "it claims to have packets of {longest} samples, so it is damaged");
+    Ok(())
+}
+
+/// symphonia's error as a musician would put it.
+fn in_words(fault: Fault) -> Error {
+    match fault {
+        Fault::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            anyhow!("it is cut off: the file ends before its sound begins")
+        }
+        Fault::IoError(error) => error.into(),
+        Fault::Unsupported(what) if what.contains("no suitable format reader") => {
+            anyhow!("it is no sound file of a kind that can be read: {SUPPORTED}")
+        }
+        Fault::Unsupported(what) => anyhow!("it is a variant that cannot be read ({what})"),
+        Fault::DecodeError(what) | Fault::LimitError(what) => anyhow!("it is damaged ({what})"),
+        fault => anyhow!("it is damaged ({fault})"),
+    }
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_stereo_wav_and_names_bad_files() {
-        let folder = std::env::temp_dir().join(format!("soundlocd-decode-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let path = folder.join("tone.wav");
-        let spec = hound::WavSpec {
-            channels: 2,
-            sample_rate: SAMPLE_RATE,
-            bits_per_sample: 16,
-            sample_format: SampleFormat::Int,
-        };
-        let mut writer = hound::WavWriter::create(&path, spec).unwrap();
-        for sample in [16_384i16, 0, -16_384, -16_384] {
-            writer.write_sample(sample).unwrap();
-        }
-        writer.finalize().unwrap();
-        assert_eq!(decode(&path).unwrap(), [0.25, -0.5]);
-
-        for (name, bytes) in [("cut.wav", &b"RIFF"[..]), ("cut.opus", b"OggS\0"), ("song.mp3", b"ID3")] {
-            let path = folder.join(name);
-            std::fs::write(&path, bytes).unwrap();
-            let message = format!("{:#}", decode(&path).unwrap_err());
-            assert!(message.contains(name), "{message}");
-        }
-        std::fs::remove_dir_all(&folder).unwrap();
-    }
-}
+mod tests;
