@@ -352,12 +352,16 @@ fn other_base(adapter: &Summary, base: Option<&BaseId>) -> Option<String> {
     })
 }
 
-/// An error's words with a capital at the beginning and a stop at the end.
+/// An error's words with a stop at the end, and with a capital at the beginning unless that is a file's name.
 fn sentence(text: &str) -> String {
     let text = text.trim_end_matches('.');
     let mut chars = text.chars();
-    let start = chars.next().map(|first| first.to_uppercase().chain(chars).collect::<String>());
-    format!("{}.", start.unwrap_or_default())
+    match chars.next() {
+        Some(first) if !text.split(' ').next().is_some_and(|word| word.contains(['.', '/', '\\'])) => {
+            format!("{}{}.", first.to_uppercase(), chars.as_str())
+        }
+        _ => format!("{text}."),
+    }
 }
 
 /// Why a request cannot be made with a project's adapters.

@@ -180,7 +180,8 @@ fn show_row(ui: &mut Ui, view: &View, row: &Row) {
             }
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                 controls(ui, view, row);
-                let colour = if is_on { theme::TEXT } else { theme::DIM };
+                let is_usable = matches!(row.standing, Standing::Ready(_));
+                let colour = if is_on || is_usable { theme::TEXT } else { theme::DIM };
                 let width = ui.available_width();
                 let title = in_lines(ui, row.title, theme::font(13.0), colour, width, 1);
                 let (rect, response) =

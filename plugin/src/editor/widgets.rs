@@ -64,8 +64,8 @@ pub fn switch_at(ui: &Ui, track: Rect, response: &Response, is_on: bool, name: &
     let is_enabled = response.sense.senses_click();
     let (fill, knob) = match (is_on, is_enabled && response.hovered()) {
         (true, _) => (theme::ACCENT, theme::ON_ACCENT),
-        (false, true) => (theme::HOVERED, theme::TEXT),
-        (false, false) => (theme::RAISED, if is_enabled { theme::TEXT } else { theme::DIM }),
+        (false, true) => (theme::LINE.gamma_multiply(1.3), theme::TEXT),
+        (false, false) => (theme::LINE, if is_enabled { theme::TEXT } else { theme::DIM }),
     };
     let radius = track.height() / 2.0;
     ui.painter().rect_filled(track, radius, fill);
