@@ -208,7 +208,8 @@ impl Found {
         self.library.notes()
     }
 
-    /// What the list shows: all of the library and of the project, by title. Switching one on or off moves nothing.
+    /// What the list shows: all of the library and of the project, by title, files that cannot be used last. Switching
+    /// one on or off moves nothing.
     #[must_use]
     pub fn rows<'a>(&'a self, chosen: &'a [ChosenAdapter], base: Option<&BaseId>) -> Vec<Row<'a>> {
         let mut rows: Vec<Row> = chosen
@@ -244,7 +245,7 @@ impl Found {
             let summary = summary.ok();
             rows.push(Row { title, path, standing, summary, in_library: true, forced: None, chosen: None });
         }
-        rows.sort_by_key(|row| row.title.to_lowercase());
+        rows.sort_by_key(|row| (row.hash().is_none(), row.title.to_lowercase()));
         rows
     }
 }

@@ -89,6 +89,8 @@ pub struct Model {
     pub adapters: Option<Arc<Found>>,
     /// Whether the dialog for files is open.
     pub is_picking: bool,
+    /// Whether an adapter was added that the window has not shown yet.
+    pub was_added: bool,
     /// Whether the user has read that the project's model or adapters are not there.
     pub notice_closed: bool,
     /// A clip in the project that could not be read: written back as it was, until there is a

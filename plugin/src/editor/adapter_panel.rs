@@ -22,7 +22,7 @@ use crate::{
 /// Width of the open list.
 const LIST_WIDTH: f32 = 384.0;
 /// Height of the open list's rows together, before they scroll.
-const MOST_HEIGHT: f32 = 300.0;
+const MOST_HEIGHT: f32 = 360.0;
 /// Space that the window needs above and below the rows.
 const OTHER_HEIGHT: f32 = 210.0;
 /// Width of a strength.
@@ -34,12 +34,14 @@ const MOST_CAPTIONS: usize = 6;
 /// Longest caption on its button, in characters.
 const CAPTION_CHARS: usize = 44;
 
-/// Takes files that were dropped on the window, and shows where they go.
+/// Takes files that were dropped on the window, and shows adapters that were added.
 pub fn take_dropped(context: &egui::Context, session: &Session) {
     let dropped: Vec<_> =
         context.input(|input| input.raw.dropped_files.iter().map(|file| file.path().to_owned()).collect());
     if !dropped.is_empty() {
         session.add_adapters(dropped);
+    }
+    if session.with(|model| std::mem::take(&mut model.was_added)) {
         Popup::open_id(context, popup_id());
     }
 }
@@ -133,13 +135,22 @@ fn list(ui: &mut Ui, view: &View, base: Option<&BaseId>) {
             });
         }
         if rows.is_empty() {
-            note(ui, "No adapters yet. An adapter is a small file that teaches the model sounds of a kind.");
+            note(
+                ui,
+                "No adapters yet. An adapter is a small file that teaches the model sounds of a kind.",
+                theme::DIM,
+            );
         }
     });
-    for text in found.notes() {
-        note(ui, text);
+    // The window's own place for it may be behind this list.
+    if let Some(message) = &view.model.message {
+        let colour = if message.is_error { theme::ERROR } else { theme::TEXT };
+        note(ui, &message.text, colour);
     }
-    note(ui, "Drop .safetensors files on the window to add them.");
+    for text in found.notes() {
+        note(ui, text, theme::DIM);
+    }
+    note(ui, "Drop .safetensors files on the window to add them.", theme::DIM);
     ui.horizontal(|ui| {
         let hint = if view.model.is_picking { "The dialog is open" } else { "Pick adapter files" };
         if text_button(ui, "Add file…", hint).clicked() {
@@ -154,8 +165,8 @@ fn list(ui: &mut Ui, view: &View, base: Option<&BaseId>) {
     });
 }
 
-fn note(ui: &mut Ui, text: &str) {
-    ui.add(Label::new(RichText::new(text).font(theme::font(11.0)).color(theme::DIM)).wrap());
+fn note(ui: &mut Ui, text: &str, colour: Color32) {
+    ui.add(Label::new(RichText::new(text).font(theme::font(11.0)).color(colour)).wrap());
 }
 
 /// One adapter.

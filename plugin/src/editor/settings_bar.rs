@@ -18,7 +18,8 @@ use crate::{
 use nice_plug::prelude::Param;
 use soundlocd_engine::service::request::MAX_SECONDS;
 
-/// Widths of the button for adapters and of the model's selector: they fit into the second row of the smallest window.
+/// Widths of the button for adapters and of the model's selector: they fit into the first and the second row of the
+/// smallest window.
 const ADAPTERS_WIDTH: f32 = 102.0;
 const MODEL_WIDTH: f32 = 204.0;
 
@@ -56,6 +57,12 @@ impl SettingsBar {
                 change(&params.quality, setter, value);
             }
 
+            if with_model {
+                let (rect, _) =
+                    ui.allocate_exact_size(vec2(ADAPTERS_WIDTH, theme::CONTROL_HEIGHT), Sense::hover());
+                adapter_panel::show(ui, rect, view);
+            }
+
             self.seed(ui, view);
 
             let hint = "How strictly the sound follows the text.";
@@ -64,9 +71,6 @@ impl SettingsBar {
             drag_field(ui, &params.truncation, setter, ("Randomness", hint), 126.0, 1.0);
 
             if with_model {
-                let (rect, _) =
-                    ui.allocate_exact_size(vec2(ADAPTERS_WIDTH, theme::CONTROL_HEIGHT), Sense::hover());
-                adapter_panel::show(ui, rect, view);
                 let (rect, _) =
                     ui.allocate_exact_size(vec2(MODEL_WIDTH, theme::CONTROL_HEIGHT), Sense::hover());
                 pack_menu::show(ui, rect, view);

@@ -94,6 +94,7 @@ pub fn number_field(
     let size = vec2(width, theme::CONTROL_HEIGHT);
     let response = ui.scope(|ui| {
         ui.spacing_mut().interact_size = size;
+        ui.visuals_mut().widgets.inactive.weak_bg_fill = theme::WELL;
         ui.add_sized(size, field)
     });
     let mut response = response.inner;

@@ -168,6 +168,7 @@ impl Shared {
                 };
             }
             model.message = None;
+            model.was_added = true;
             refused
         };
         if let Some(message) = message {
