@@ -5,9 +5,11 @@
 //! - [`state`]: what projects keep besides,
 //! - [`sampler`]: plays clips, on the audio thread,
 //! - [`packs`]: the model that a project names,
+//! - [`adapters`]: the adapters that it names,
 //! - [`session`]: makes clips, off it,
 //! - [`editor`]: the window.
 
+pub mod adapters;
 pub mod editor;
 pub mod packs;
 pub mod params;

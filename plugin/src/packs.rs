@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use soundlocd_engine::{
+    lora::BaseId,
     pack::{
         PackRef,
         library::{Library, Listed, Summary},
@@ -117,6 +118,17 @@ impl Standing {
             },
         }
     }
+}
+
+/// Which base a project's model is to adapters, once somebody has looked.
+#[must_use]
+pub fn base<'a>(chosen: Option<&ChosenPack>, library: Option<&'a Library>) -> Option<&'a BaseId> {
+    let mut packs = library?.packs().iter().filter_map(|listed| listed.pack.as_ref().ok());
+    let pack = match chosen {
+        Some(chosen) => packs.find(|pack| pack.hash == chosen.hash),
+        None => packs.find(|pack| pack.reference == PackRef::Embedded),
+    };
+    pack.map(|pack| &pack.base)
 }
 
 /// Why the chosen pack cannot be used, for the musician.

@@ -6,11 +6,15 @@
 //! that sounds arrive and can be played and saved with the window closed. Nothing here runs on
 //! the audio thread but [`Handover::take`], [`Playheads::publish`] and the audition queue.
 
+mod adapters;
+mod files;
 mod job;
+mod project;
 mod worker;
 
 use std::{
     hash::{BuildHasher, RandomState},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -25,13 +29,14 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use soundlocd_engine::{
     pack::Library,
-    service::{Client, Request, Settings},
+    service::{AdapterRef, Client, Request, Settings, keep_loaded},
 };
 
 pub use job::{Job, Phase};
 
 use crate::{
-    packs::{ChosenPack, Standing},
+    adapters::{Found, Refusal, notice, references},
+    packs::{self, ChosenPack, Standing},
     repaint::Repaint,
     sampler::{Handover, Playheads},
     state::Project,
@@ -80,7 +85,13 @@ pub struct Model {
     pub message: Option<Message>,
     /// The model packs on this computer, once somebody has looked.
     pub packs: Option<Arc<Library>>,
-    /// Whether the user has read that the project's model is not there.
+    /// The adapters on this computer, once somebody has looked.
+    pub adapters: Option<Arc<Found>>,
+    /// Whether the dialog for files is open.
+    pub is_picking: bool,
+    /// Whether an adapter was added that the window has not shown yet.
+    pub was_added: bool,
+    /// Whether the user has read that the project's model or adapters are not there.
     pub notice_closed: bool,
     /// A clip in the project that could not be read: written back as it was, until there is a
     /// new one.
@@ -92,6 +103,21 @@ impl Model {
     #[must_use]
     pub fn standing(&self) -> Standing {
         Standing::of(self.project.pack.as_ref(), self.packs.as_deref())
+    }
+
+    /// What the next request says of adapters.
+    fn adapter_references(&self) -> Result<Vec<AdapterRef>, Refusal> {
+        let base = packs::base(self.project.pack.as_ref(), self.packs.as_deref());
+        references(&self.project.adapters, self.adapters.as_deref(), base)
+    }
+
+    /// What of the project is not on this computer, in words.
+    #[must_use]
+    pub fn notice(&self) -> Option<String> {
+        match self.standing() {
+            Standing::Unavailable(reason) => Some(reason),
+            _ => notice(&self.project.adapters, self.adapters.as_deref()),
+        }
     }
 }
 
@@ -112,8 +138,12 @@ pub struct Snapshot {
     pub packs: Option<Arc<Library>>,
     /// See [`Model::standing`].
     pub standing: Standing,
-    /// See [`Model::notice_closed`].
-    pub notice_closed: bool,
+    /// See [`Model::adapters`].
+    pub adapters: Option<Arc<Found>>,
+    /// See [`Model::is_picking`].
+    pub is_picking: bool,
+    /// See [`Model::notice`]; `None` once the user has read it.
+    pub notice: Option<String>,
 }
 
 /// What the session's thread and its owner share.
@@ -140,6 +170,8 @@ pub struct Session {
     /// How to reach the engine, until the thread has been started.
     connect: Mutex<Option<Connect>>,
     worker: Mutex<Option<(Sender<Command>, JoinHandle<()>)>>,
+    /// The way to the thread for files, once it has been started.
+    files: Mutex<Option<Sender<files::Command>>>,
 }
 
 impl Session {
@@ -155,7 +187,12 @@ impl Session {
             on_change: Mutex::default(),
             last_take: AtomicU64::new(0),
         };
-        Self { shared: Arc::new(shared), connect: Mutex::new(Some(connect)), worker: Mutex::default() }
+        Self {
+            shared: Arc::new(shared),
+            connect: Mutex::new(Some(connect)),
+            worker: Mutex::default(),
+            files: Mutex::default(),
+        }
     }
 
     /// What the audio thread and the window need besides the model.
@@ -180,7 +217,9 @@ impl Session {
             message: model.message.clone(),
             packs: model.packs.clone(),
             standing: model.standing(),
-            notice_closed: model.notice_closed,
+            adapters: model.adapters.clone(),
+            is_picking: model.is_picking,
+            notice: if model.notice_closed { None } else { model.notice() },
         })
     }
 
@@ -189,8 +228,9 @@ impl Session {
         *self.shared.on_change.lock() = Some(on_change);
     }
 
-    /// Starts making sounds of the current prompt with the project's model, with a new seed unless it
-    /// is locked. A request that is still running is cancelled; its finished variations stay.
+    /// Starts making sounds of the current prompt with the project's model and adapters, with a new seed
+    /// unless it is locked. A request that is still running is cancelled; its finished variations stay.
+    /// Without the model or one of the adapters that are switched on there is a message instead.
     pub fn generate(&self, settings: Settings, variations: u32) {
         let model = match self.with(|model| model.standing()) {
             Standing::Ready(model) => model,
@@ -199,6 +239,18 @@ impl Session {
                 return self.shared.tell(text, false);
             }
             Standing::Unavailable(reason) => return self.shared.tell(&reason, true),
+        };
+        let adapters = match self.with(|model| model.adapter_references()) {
+            Ok(adapters) => adapters,
+            Err(Refusal::Unknown) => {
+                let text = "Still looking for this project's adapters: try again in a moment.";
+                return self.shared.tell(text, false);
+            }
+            Err(Refusal::Unavailable(reason)) => {
+                // It says what the notice says.
+                self.with(|model| model.notice_closed = true);
+                return self.shared.tell(&reason, true);
+            }
         };
         let request = self.with(|model| {
             let project = &mut model.project;
@@ -211,7 +263,7 @@ impl Session {
                 settings,
                 seed: project.seed,
                 variations,
-                adapters: Vec::new(),
+                adapters,
             }
         });
         match request.validate() {
@@ -252,7 +304,7 @@ impl Session {
     }
 
     /// Brings back prompt and seed of a take, the seed locked, so that Generate makes it again (with
-    /// the same model and settings).
+    /// the same model, adapters and settings).
     pub fn recall(&self, id: u64) {
         self.with(|model| {
             if let Some(take) = model.takes.iter().find(|take| take.id == id) {
@@ -263,6 +315,7 @@ impl Session {
                     seed: provenance.seed,
                     seed_locked: true,
                     pack: model.project.pack.take(),
+                    adapters: std::mem::take(&mut model.project.adapters),
                 };
             }
         });
@@ -298,79 +351,6 @@ impl Session {
         self.send(Command::OpenPacksFolder);
     }
 
-    /// Says that the prompt or the seed was edited.
-    pub fn project_edited(&self) {
-        self.shared.changed();
-    }
-
-    /// The text part of the project.
-    #[must_use]
-    pub fn project(&self) -> Project {
-        self.with(|model| model.project.clone())
-    }
-
-    /// The clip for the project file: always the newest one, even if it arrived a moment ago.
-    #[must_use]
-    pub fn clip_value(&self) -> Value {
-        let (playing, unread) = self.with(|model| (model.playing.clone(), model.unread_clip.clone()));
-        match playing {
-            // Outside of the lock: this may encode.
-            Some(take) => Value::String(take.encoded().to_owned()),
-            None => unread.unwrap_or(Value::Null),
-        }
-    }
-
-    /// Takes over the text part of a project.
-    pub fn restore_project(&self, value: &Value) {
-        let (project, problem) = Project::from_value(value);
-        let names_pack = project.pack.is_some();
-        self.with(|model| {
-            model.project = project;
-            model.notice_closed = false;
-        });
-        if names_pack {
-            self.scan_packs();
-        }
-        if let Some(problem) = problem {
-            self.shared.tell(&problem, true);
-        }
-        self.shared.repaint.request();
-    }
-
-    /// Takes over the clip of a project: decoded here and now (some milliseconds, on the host's
-    /// thread for loading projects), so that the first block played after loading has it.
-    pub fn restore_clip(&self, value: &Value) {
-        let take = match value {
-            Value::Null => Ok(None),
-            Value::String(text) => Take::decode(self.shared.next_take(), text).map(Some),
-            _ => Err("it is not a clip".to_owned()),
-        };
-        self.cancel();
-        let (take, problem) = match take {
-            Ok(take) => (take.map(Arc::new), None),
-            Err(problem) => (None, Some(problem)),
-        };
-        self.with(|model| {
-            // Whatever is still being made belongs to what was open before.
-            model.job = None;
-            model.takes = take.iter().cloned().collect();
-            model.playing.clone_from(&take);
-            model.unread_clip = problem.as_ref().map(|_| value.clone());
-            model.message = problem.map(|problem| Message {
-                text: format!(
-                    "The sound saved in this project could not be read: {problem}. It is kept in the \
-                     project until you make a new one."
-                ),
-                is_error: true,
-            });
-        });
-        self.shared.handover.offer(take.as_ref().map(|take| Arc::clone(&take.source)));
-        if let Some(take) = take {
-            self.send(Command::Illustrate(take));
-        }
-        self.shared.repaint.request();
-    }
-
     /// Hands a command to the session's thread, starting it if need be.
     fn send(&self, command: Command) {
         let mut worker = self.worker.lock();
@@ -388,6 +368,28 @@ impl Session {
         if let Some((commands, _)) = worker.as_ref() {
             // Fails only when the thread is gone, which it is only after `drop`.
             let _ = commands.send(command);
+        }
+    }
+
+    /// The way to the thread for files, started if need be.
+    fn files(&self) -> Option<Sender<files::Command>> {
+        let mut sender = self.files.lock();
+        if sender.is_none() {
+            match files::start(Arc::downgrade(&self.shared)) {
+                Ok(started) => *sender = Some(started),
+                Err(error) => {
+                    self.shared.tell(&format!("The system gave no thread to work on: {error}"), true);
+                }
+            }
+        }
+        sender.clone()
+    }
+
+    /// Hands a command to the thread for files.
+    fn send_to_files(&self, command: files::Command) {
+        if let Some(files) = self.files() {
+            // Fails only if the thread died; then there is nothing to be done.
+            let _ = files.send(command);
         }
     }
 }
@@ -429,6 +431,16 @@ impl Shared {
             on_change();
         }
         self.repaint.request();
+    }
+
+    /// Shows a folder of the user's in the system's file manager, making it if need be.
+    fn open_folder(&self, folder: &Path) {
+        // The file manager's launcher is waited for by a thread that may outlive this instance.
+        keep_loaded();
+        let opened = std::fs::create_dir_all(folder).and_then(|()| open::that_detached(folder));
+        if let Err(error) = opened {
+            self.tell(&format!("The folder {} could not be opened: {error}.", folder.display()), true);
+        }
     }
 
     /// A number for a new take.

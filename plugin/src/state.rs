@@ -1,6 +1,6 @@
 //! What a project file keeps of the plugin besides its parameters, and how damage is survived.
 //!
-//! Two fields, each JSON of its own: `project` (prompt, seed, model, format version) and `clip` (the
+//! Two fields, each JSON of its own: `project` (prompt, seed, model, adapters, format version) and `clip` (the
 //! audio with its provenance, lossless, in base64). Whatever a field holds, the other is kept,
 //! nothing panics, and the window says what was lost.
 
@@ -14,18 +14,23 @@ use nice_plug::{
 use serde_json::{Value, json};
 use soundlocd_engine::service::Service;
 
-use crate::{packs::ChosenPack, params::SoundLocdParams, session::Session};
+use crate::{
+    adapters::{self, ChosenAdapter},
+    packs::ChosenPack,
+    params::SoundLocdParams,
+    session::Session,
+};
 
 /// Version of the fields' layout, written into every project. 2 added the model; a project of 1
-/// has the default one.
-pub const FORMAT: u64 = 2;
+/// has the default one. 3 added adapters; projects of 1 and 2 have none.
+pub const FORMAT: u64 = 3;
 /// Longest prompt kept; the engine takes fewer, but what was typed is not thrown away.
 const MAX_PROMPT_CHARS: usize = 2_000;
 /// Names of the persistent fields.
 const FIELDS: [&str; 2] = ["project", "clip"];
 
 /// The text part of a project.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Project {
     /// What to hear.
     pub prompt: String,
@@ -38,6 +43,9 @@ pub struct Project {
     /// The model to make sounds with; `None` for the default one. Kept whether it is on this
     /// computer or not.
     pub pack: Option<ChosenPack>,
+    /// The adapters that sounds are made with, and those that are switched off. Kept whether they
+    /// are on this computer or not.
+    pub adapters: Vec<ChosenAdapter>,
 }
 
 impl Default for Project {
@@ -48,6 +56,7 @@ impl Default for Project {
             seed: 1,
             seed_locked: false,
             pack: None,
+            adapters: Vec::new(),
         }
     }
 }
@@ -63,6 +72,7 @@ impl Project {
             "seed": self.seed,
             "seed_locked": self.seed_locked,
             "pack": self.pack.as_ref().map(ChosenPack::to_value),
+            "adapters": self.adapters.iter().map(ChosenAdapter::to_value).collect::<Vec<_>>(),
         })
     }
 
@@ -93,6 +103,11 @@ impl Project {
         read("pack", &mut |v| {
             project.pack = ChosenPack::from_value(v);
             v.is_null() || project.pack.is_some()
+        });
+        read("adapters", &mut |v| {
+            let (adapters, is_damaged) = adapters::from_value(v);
+            project.adapters = adapters;
+            !is_damaged
         });
         let newer = fields.get("format").and_then(Value::as_u64).is_some_and(|format| format > FORMAT);
         let problem = if newer {
@@ -205,6 +220,15 @@ mod tests {
             seed: u64::MAX,
             seed_locked: true,
             pack: Some(ChosenPack { hash: "0f".repeat(32), name: "Big".into(), folder: Some("/x".into()) }),
+            adapters: vec![ChosenAdapter {
+                hash: "a1".repeat(32),
+                path: "/adapters/old typewriters.safetensors".into(),
+                title: "Old “Typewriters”".into(),
+                triggers: vec!["a typewriter types fast".into()],
+                is_on: true,
+                strength: 0.75,
+                force_base: true,
+            }],
         };
         let text = serde_json::to_string(&project.to_value()).unwrap();
         let (again, problem) = Project::from_value(&serde_json::from_str(&text).unwrap());
@@ -221,12 +245,27 @@ mod tests {
     }
 
     #[test]
+    fn projects_of_the_second_format_have_no_adapters() {
+        let (project, problem) = Project::from_value(&json!({
+            "format": 2,
+            "prompt": "a kick",
+            "negative_prompt": "",
+            "seed": 5,
+            "seed_locked": false,
+            "pack": {"hash": "0f".repeat(32), "name": "Big", "folder": null},
+        }));
+        let pack = Some(ChosenPack { hash: "0f".repeat(32), name: "Big".into(), folder: None });
+        let expected = Project { prompt: "a kick".into(), seed: 5, pack, ..Project::default() };
+        assert_eq!((project, problem), (expected, None));
+    }
+
+    #[test]
     fn damage_in_one_entry_keeps_the_others() {
         let (project, problem) = Project::from_value(
-            &json!({"prompt": "a kick", "seed": -1, "seed_locked": "yes", "pack": "big"}),
+            &json!({"prompt": "a kick", "seed": -1, "seed_locked": "yes", "pack": "big", "adapters": {"0": 1}}),
         );
         assert_eq!(project, Project { prompt: "a kick".into(), ..Project::default() });
-        assert!(problem.unwrap().contains("seed, seed locked, pack"));
+        assert!(problem.unwrap().contains("seed, seed locked, pack, adapters"));
         for value in [json!(3), json!("text"), json!([1, 2]), json!(false)] {
             let (project, problem) = Project::from_value(&value);
             assert_eq!(project, Project::default());

@@ -1,11 +1,12 @@
 //! A generator without a model, for tests and for looking at the window: plucked tones whose pitch
-//! follows the seed.
+//! follows the seed. And adapter files that change nothing.
 
-use std::{ops::ControlFlow, sync::Arc, time::Duration};
+use std::{ops::ControlFlow, path::Path, sync::Arc, time::Duration};
 
 use soundlocd_engine::{
     MEL_BANDS, SAMPLE_RATE,
-    clip::{Clip, Provenance},
+    clip::{AdapterUse, Clip, Provenance},
+    lora::{BaseId, Card},
     service::{GenerateError, Generator, PackInfo, Preview, Progress, Request},
 };
 
@@ -70,6 +71,15 @@ fn tone(request: &Request, variation: u32) -> Clip {
             variation,
             settings: request.settings.clone(),
             pack_name: "tones".to_owned(),
+            adapters: request
+                .adapters
+                .iter()
+                .map(|one| AdapterUse {
+                    name: one.path.display().to_string(),
+                    hash: one.hash.clone(),
+                    strength: one.strength,
+                })
+                .collect(),
             ..Provenance::default()
         },
     }
@@ -90,4 +100,33 @@ fn preview(request: &Request, done: f32) -> Preview {
         }
     }
     Preview { mel, frames }
+}
+
+/// Writes an adapter of rank 1 whose matrices are zero, as another program would: a safetensors file with PEFT's names
+/// and our card.
+#[allow(clippy::unwrap_used, reason = "for tests")]
+pub fn write_adapter(path: &Path, title: &str, base: &BaseId, triggers: &[&str]) {
+    const WIDTH: usize = 8;
+    let card = Card {
+        format: soundlocd_engine::lora::FORMAT,
+        title: title.to_owned(),
+        author: "A. Tester".to_owned(),
+        licence: "CC0-1.0".to_owned(),
+        triggers: triggers.iter().map(|text| (*text).to_owned()).collect(),
+        rank: 1,
+        alpha: 1.0,
+        base: base.clone(),
+        ..Card::default()
+    };
+    let name = |letter: char| format!("base_model.model.blocks.0.self_attn.q.lora_{letter}.weight");
+    let mut header = serde_json::json!({ "__metadata__": { "soundlocd.adapter": card.to_json().unwrap() } });
+    header[name('A')] =
+        serde_json::json!({"dtype": "F32", "shape": [1, WIDTH], "data_offsets": [0, 4 * WIDTH]});
+    header[name('B')] =
+        serde_json::json!({"dtype": "F32", "shape": [WIDTH, 1], "data_offsets": [4 * WIDTH, 8 * WIDTH]});
+    let mut header = header.to_string();
+    // The data begin at a multiple of eight.
+    header += &" ".repeat(header.len().next_multiple_of(8) - header.len());
+    let bytes = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &[0; 8 * WIDTH]].concat();
+    std::fs::write(path, bytes).unwrap();
 }

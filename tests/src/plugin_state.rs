@@ -83,6 +83,23 @@ pub fn with_pack(clap_state: &[u8], name: &str, hash: &str) -> Vec<u8> {
     from_json(&object)
 }
 
+/// `clap_state` of a project that makes its sounds with an adapter of this title and hash, last seen at `path`.
+pub fn with_adapter(clap_state: &[u8], title: &str, hash: &str, path: &str) -> Vec<u8> {
+    let mut object = object(clap_state);
+    let mut project: Value = serde_json::from_str(object["fields"]["project"].as_str().unwrap()).unwrap();
+    project["adapters"] = json!([{
+        "hash": hash,
+        "path": path,
+        "title": title,
+        "triggers": ["a typewriter types fast"],
+        "on": true,
+        "strength": 0.75,
+        "force_base": false,
+    }]);
+    set_field(&mut object, "project", &project);
+    from_json(&object)
+}
+
 /// `clap_state` with a parameter set, by its id in the plugin's source and in its unit.
 pub fn with_parameter(clap_state: &[u8], id: &str, value: &Value) -> Vec<u8> {
     let mut object = object(clap_state);

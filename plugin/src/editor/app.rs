@@ -8,8 +8,8 @@ use nice_plug_egui::{Frame, NiceEguiApp, baseview::HandlerError};
 use soundlocd_engine::service::Settings;
 
 use super::{
-    controls, display::Display, forwarded_keys::ForwardedKeys, keyboard::Keyboard, message, pack_menu,
-    prompt_bar::PromptBar, settings_bar::SettingsBar, takes::Takes, theme, waker::Waker,
+    adapter_panel, controls, display::Display, forwarded_keys::ForwardedKeys, keyboard::Keyboard, message,
+    pack_menu, prompt_bar::PromptBar, settings_bar::SettingsBar, takes::Takes, theme, waker::Waker,
 };
 use crate::{
     packs::Standing,
@@ -25,6 +25,8 @@ const KEYBOARD_HEIGHTS: [f32; 2] = [58.0, 42.0];
 const TAKES_WIDTHS: [f32; 2] = [220.0, 180.0];
 /// Width of the model's selector.
 const MODEL_WIDTH: f32 = 240.0;
+/// Width of the button for adapters.
+const ADAPTERS_WIDTH: f32 = 122.0;
 /// Windows smaller than this are drawn tightly.
 const ROOMY: egui::Vec2 = vec2(800.0, 540.0);
 
@@ -133,6 +135,7 @@ impl App {
         self.takes.show(ui, takes, &view);
         controls::show(ui, knobs, &view);
         self.keyboard.show(ui, keys, &view);
+        adapter_panel::invite(ui, window);
     }
 }
 
@@ -148,12 +151,14 @@ impl NiceEguiApp for App {
         self.display = Display::default();
         self.gui_context = Some(gui_context);
         self.session.scan_packs();
+        self.session.scan_adapters();
         Ok(())
     }
 
     fn ui(&mut self, ui: &mut Ui, frame: &mut Frame) {
         self.waker.frame(ui.ctx(), &self.session, || frame.baseview_window().waker());
         self.keys.deliver(ui.ctx());
+        adapter_panel::take_dropped(ui.ctx(), &self.session);
         if let Some(context) = self.gui_context.clone() {
             self.draw(ui, &context);
         }
@@ -161,7 +166,7 @@ impl NiceEguiApp for App {
     }
 }
 
-/// Name and purpose, and the model.
+/// Name and purpose, the adapters and the model.
 fn header(ui: &mut Ui, view: &View) {
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), 28.0), Sense::hover());
     let name = ui.painter().text(
@@ -178,13 +183,15 @@ fn header(ui: &mut Ui, view: &View) {
         theme::font(11.0),
         theme::DIM,
     );
-    ui.painter().text(
-        pos2(version.right() + 12.0, name.bottom() - 3.0),
-        egui::Align2::LEFT_BOTTOM,
-        "Type a sound, play it. Made on your computer.",
-        theme::font(12.0),
-        theme::DIM,
-    );
     let model = rect.with_min_x(rect.right() - MODEL_WIDTH).shrink2(vec2(0.0, 1.0));
+    let right = model.left() - theme::GAP;
+    let adapters = model.with_max_x(right).with_min_x(right - ADAPTERS_WIDTH);
+    let purpose = "Type a sound, play it. Made on your computer.".to_owned();
+    let purpose = ui.painter().layout_no_wrap(purpose, theme::font(12.0), theme::DIM);
+    let place = pos2(version.right() + 12.0, name.bottom() - 3.0 - purpose.size().y);
+    if place.x + purpose.size().x + theme::GAP < adapters.left() {
+        ui.painter().galley(place, purpose, theme::DIM);
+    }
+    adapter_panel::show(ui, adapters, view);
     pack_menu::show(ui, model, view);
 }

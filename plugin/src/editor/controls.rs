@@ -1,13 +1,13 @@
 //! How the sound is played: the row of knobs.
 
-use egui::{Align2, CornerRadius, Rect, Role, Sense, Ui, UiBuilder, WidgetInfo, pos2, vec2};
+use egui::{Align2, Rect, Sense, Ui, UiBuilder, pos2, vec2};
 use nice_plug::prelude::Param;
 
 use super::{
     app::View,
     knob::{change, knob},
     theme,
-    widgets::focus_ring,
+    widgets::{SWITCH_SIZE, switch_at},
 };
 
 /// Knobs in the row, counting the switch.
@@ -65,17 +65,9 @@ fn one_shot(ui: &Ui, rect: Rect, view: &View) {
         theme::font(11.0),
         theme::DIM,
     );
-    let track = Rect::from_center_size(pos2(rect.center().x, rect.top() + 36.0), vec2(34.0, 18.0));
+    let track = Rect::from_center_size(pos2(rect.center().x, rect.top() + 36.0), SWITCH_SIZE);
     let response = ui.interact(track.expand(4.0), ui.scope_id().with("one-shot"), Sense::click());
-    let fill = match (is_on, response.hovered()) {
-        (true, _) => theme::ACCENT,
-        (false, true) => theme::HOVERED,
-        (false, false) => theme::RAISED,
-    };
-    ui.painter().rect_filled(track, CornerRadius::same(9), fill);
-    let x = if is_on { track.right() - 9.0 } else { track.left() + 9.0 };
-    let knob = if is_on { theme::ON_ACCENT } else { theme::TEXT };
-    ui.painter().circle_filled(pos2(x, track.center().y), 6.0, knob);
+    switch_at(ui, track, &response, is_on, "One-shot");
     ui.painter().text(
         pos2(rect.center().x, rect.bottom() - 9.0),
         Align2::CENTER_CENTER,
@@ -83,8 +75,6 @@ fn one_shot(ui: &Ui, rect: Rect, view: &View) {
         theme::font(11.5),
         theme::TEXT,
     );
-    focus_ring(ui, track.expand(3.0), &response);
-    response.widget_info(|| WidgetInfo::selected(Role::CheckBox, true, is_on, "One-shot"));
     if response.clicked() {
         change(param, &view.setter, param.preview_normalized(!is_on));
     }

@@ -10,8 +10,6 @@ use nice_plug::prelude::{Param, ParamSetter};
 
 use super::{theme, widgets::focus_ring};
 
-/// Pixels of dragging from one end of the range to the other.
-const DRAG_RANGE: f32 = 180.0;
 /// Angle of either end from straight up, in radians.
 const SWEEP: f32 = 2.4;
 
@@ -87,7 +85,7 @@ fn drag<P: Param>(ui: &Ui, response: &Response, param: &P, setter: &ParamSetter,
     if response.dragged() {
         let delta = response.drag_delta();
         let fine = if ui.input(|i| i.modifiers.shift) { 0.1 } else { 1.0 };
-        let moved = (delta.x - delta.y) * fine / DRAG_RANGE;
+        let moved = (delta.x - delta.y) * fine / theme::DRAG_RANGE;
         if moved != 0.0 {
             let value = ui.data_mut(|data| {
                 let value = data.get_temp_mut_or(place, param.unmodulated_normalized_value());

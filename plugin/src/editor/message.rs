@@ -7,7 +7,6 @@ use super::{
     theme,
     widgets::{Icon, icon_button},
 };
-use crate::packs::Standing;
 
 /// Space between the text and the edges.
 const MARGIN: egui::Vec2 = vec2(10.0, 5.0);
@@ -16,10 +15,10 @@ const BUTTONS_WIDTH: f32 = 2.0 * theme::CONTROL_HEIGHT + 16.0;
 
 /// Draws the message, if there is one.
 pub fn show(ui: &mut Ui, view: &View) {
-    let (text, is_error) = match (&view.model.message, &view.model.standing) {
+    let (text, is_error) = match (&view.model.message, &view.model.notice) {
         (Some(message), _) => (&message.text, message.is_error),
-        (None, Standing::Unavailable(reason)) if !view.model.notice_closed => (reason, false),
-        _ => return,
+        (None, Some(notice)) => (notice, false),
+        (None, None) => return,
     };
     let (fill, colour) =
         if is_error { (theme::ERROR_BACK, theme::ERROR) } else { (theme::RAISED, theme::TEXT) };
@@ -41,8 +40,7 @@ pub fn show(ui: &mut Ui, view: &View) {
     if icon_button(&mut buttons, Icon::Close, false, "Close this message").clicked() {
         view.session.with(|model| {
             // A request that failed for want of the model said what the notice says.
-            let is_notice = matches!(&view.model.standing, Standing::Unavailable(reason) if reason == text);
-            model.notice_closed |= is_notice;
+            model.notice_closed |= view.model.notice.as_ref() == Some(text);
             model.message = None;
         });
     }

@@ -5,6 +5,7 @@
 //! stalling (see `waker`), and build nothing until the window is first asked for (scanners create
 //! every plugin's editor).
 
+mod adapter_panel;
 mod app;
 mod controls;
 mod display;

@@ -228,7 +228,7 @@ impl Entry<'_> {
 }
 
 /// Text in at most so many lines, that ends in an ellipsis where there is no more room.
-fn in_lines(
+pub fn in_lines(
     ui: &Ui,
     text: &str,
     font: FontId,

@@ -1,9 +1,10 @@
-//! How the next sound is made: length, number, quality, seed; in low windows, by which model.
+//! How the next sound is made: length, number, quality, seed; in low windows, by which model and adapters.
 
 use egui::{Align2, Key, Rect, Sense, TextEdit, Ui, pos2, vec2};
 use nice_plug::prelude::Enum;
 
 use super::{
+    adapter_panel,
     app::View,
     knob::{change, drag_field},
     pack_menu, theme,
@@ -17,7 +18,9 @@ use crate::{
 use nice_plug::prelude::Param;
 use soundlocd_engine::service::request::MAX_SECONDS;
 
-/// Width of the model's selector: it fits into the second row of the smallest window.
+/// Widths of the button for adapters and of the model's selector: they fit into the first and the second row of the
+/// smallest window.
+const ADAPTERS_WIDTH: f32 = 102.0;
 const MODEL_WIDTH: f32 = 204.0;
 
 /// See the [module](self).
@@ -28,7 +31,7 @@ pub struct SettingsBar {
 }
 
 impl SettingsBar {
-    /// Draws the bar, in as many rows as it needs; `with_model` if the model is chosen here.
+    /// Draws the bar, in as many rows as it needs; `with_model` if the model and the adapters are chosen here.
     pub fn show(&mut self, ui: &mut Ui, view: &View, with_model: bool) {
         ui.horizontal_wrapped(|ui| {
             let (params, setter) = (view.params, &view.setter);
@@ -52,6 +55,12 @@ impl SettingsBar {
             if let Some(index) = segmented(ui, "Quality", Quality::variants(), selected) {
                 let value = params.quality.preview_normalized(Quality::from_index(index));
                 change(&params.quality, setter, value);
+            }
+
+            if with_model {
+                let (rect, _) =
+                    ui.allocate_exact_size(vec2(ADAPTERS_WIDTH, theme::CONTROL_HEIGHT), Sense::hover());
+                adapter_panel::show(ui, rect, view);
             }
 
             self.seed(ui, view);

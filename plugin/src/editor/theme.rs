@@ -41,6 +41,9 @@ pub const CORNER: CornerRadius = CornerRadius::same(6);
 /// Height of buttons and fields.
 pub const CONTROL_HEIGHT: f32 = 26.0;
 
+/// Pixels of dragging from one end of a control's range to the other.
+pub const DRAG_RANGE: f32 = 180.0;
+
 /// The bold family.
 const BOLD: &str = "bold";
 

@@ -1,9 +1,11 @@
 //! Small controls that egui does not have: icon buttons, segmented choices. And one that it has, in this window's
 //! style.
 
+use std::ops::RangeInclusive;
+
 use egui::{
-    Button, Color32, CornerRadius, Painter, Pos2, Rect, Response, Role, Sense, Stroke, StrokeKind, Ui, Vec2,
-    WidgetInfo, pos2, vec2,
+    Button, Color32, CornerRadius, DragValue, Painter, Pos2, Rect, Response, Role, Sense, Stroke, StrokeKind,
+    Ui, Vec2, WidgetInfo, pos2, vec2,
 };
 
 use super::theme;
@@ -52,6 +54,64 @@ pub fn icon_button_at(
 /// A button with words; `hint` is its tooltip.
 pub fn text_button(ui: &mut Ui, text: &str, hint: &str) -> Response {
     ui.add(Button::new(text).min_size(vec2(0.0, theme::CONTROL_HEIGHT))).on_hover_text(hint)
+}
+
+/// Size of a switch.
+pub const SWITCH_SIZE: Vec2 = vec2(34.0, 18.0);
+
+/// A switch, drawn into `track`; `name` is for screen readers.
+pub fn switch_at(ui: &Ui, track: Rect, response: &Response, is_on: bool, name: &str) {
+    let is_enabled = response.sense.senses_click();
+    let (fill, knob) = match (is_on, is_enabled && response.hovered()) {
+        (true, _) => (theme::ACCENT, theme::ON_ACCENT),
+        (false, true) => (theme::LINE.gamma_multiply(1.3), theme::TEXT),
+        (false, false) => (theme::LINE, if is_enabled { theme::TEXT } else { theme::DIM }),
+    };
+    let radius = track.height() / 2.0;
+    ui.painter().rect_filled(track, radius, fill);
+    let x = if is_on { track.right() - radius } else { track.left() + radius };
+    ui.painter().circle_filled(pos2(x, track.center().y), radius - 3.0, knob);
+    focus_ring(ui, track.expand(3.0), response);
+    response.widget_info(|| WidgetInfo::selected(Role::CheckBox, is_enabled, is_on, name));
+}
+
+/// A number in a field: dragged, typed after a click, set to `default` by a double click. `name` is for screen readers.
+/// Answers the field and whether a gesture that changed it is over.
+pub fn number_field(
+    ui: &mut Ui,
+    value: &mut f32,
+    range: RangeInclusive<f32>,
+    default: f32,
+    width: f32,
+    name: &str,
+) -> (Response, bool) {
+    let (least, most) = (*range.start(), *range.end());
+    let field = DragValue::new(value)
+        .range(range)
+        .speed((most - least) / theme::DRAG_RANGE)
+        .fixed_decimals(2)
+        .update_while_editing(false);
+    let size = vec2(width, theme::CONTROL_HEIGHT);
+    let response = ui.scope(|ui| {
+        ui.spacing_mut().interact_size = size;
+        ui.visuals_mut().widgets.inactive.weak_bg_fill = theme::WELL;
+        ui.add_sized(size, field)
+    });
+    let mut response = response.inner;
+    let mut is_over = response.drag_stopped() || (response.changed() && !response.dragged());
+    if response.double_clicked() {
+        *value = default;
+        response.mark_changed();
+        response.surrender_focus();
+        is_over = true;
+    }
+    let track = response.rect.shrink2(vec2(6.0, 0.0)).with_min_y(response.rect.bottom() - 2.0);
+    let share = (*value - least) / (most - least);
+    ui.painter().rect_filled(track, 0.0, theme::LINE);
+    ui.painter().rect_filled(track.with_max_x(track.left() + track.width() * share), 0.0, theme::ACCENT);
+    focus_ring(ui, response.rect, &response);
+    ui.ctx().accesskit_node_builder(response.id, |node| node.set_label(name));
+    (response, is_over)
 }
 
 /// Draws a picture into a square.

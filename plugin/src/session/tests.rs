@@ -1,15 +1,19 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::time::{Duration, Instant};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use serde_json::json;
 use soundlocd_engine::{
+    lora::BaseId,
     pack::{PackRef, library::Library},
     service::Service,
 };
 
 use super::*;
-use crate::testing::ToneGenerator;
+use crate::testing::{ToneGenerator, write_adapter};
 
 impl Session {
     /// A session whose engine makes tones.
@@ -228,7 +232,7 @@ fn sounds_are_made_with_the_chosen_model() {
     let packs = std::env::temp_dir().join(format!("soundlocd-session-{}", std::process::id()));
     let folder = packs.join("doors");
     std::fs::create_dir_all(&folder).unwrap();
-    let default = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/pack");
+    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/pack");
     for file in std::fs::read_dir(default).unwrap() {
         let file = file.unwrap();
         let place = folder.join(file.file_name());
@@ -263,4 +267,150 @@ fn sounds_are_made_with_the_chosen_model() {
     ask(&session, "a tone", 1);
     wait(&session, "end", |model| model.job.is_none());
     assert_eq!(loaded.recv().unwrap(), PackRef::Embedded);
+}
+
+/// A session that knows the adapters "Bells" and "Whistles", and their folder.
+fn with_adapters(name: &str) -> (Session, PathBuf, [String; 2]) {
+    let folder = std::env::temp_dir().join(format!("soundlocd-session-{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let session = Session::for_tests();
+    let paths = ["Bells", "Whistles"].map(|title| {
+        let path = folder.join(format!("{title}.safetensors"));
+        write_adapter(&path, title, &BaseId::default(), &["a bell rings"]);
+        path
+    });
+    // Which base they are for is not known, and neither is which one the project has.
+    session.add_adapters(paths.to_vec());
+    wait(&session, "two adapters", |model| model.project.adapters.len() == 2);
+    let hashes = session.with(|model| {
+        let adapters = &model.project.adapters;
+        assert!(adapters.iter().all(|adapter| adapter.is_on && adapter.strength == 1.0));
+        [adapters[0].hash.clone(), adapters[1].hash.clone()]
+    });
+    (session, folder, hashes)
+}
+
+/// The adapters that the sound under the keys was made with.
+fn used(session: &Session) -> Vec<(String, f32)> {
+    wait(session, "end", |model| model.job.is_none());
+    let used = |take: &Take| {
+        take.clip.provenance.adapters.iter().map(|one| (one.hash.clone(), one.strength)).collect()
+    };
+    session.with(|model| used(model.playing.as_ref().unwrap()))
+}
+
+#[test]
+fn the_next_sound_has_the_adapters_as_they_are_set() {
+    let (session, folder, [bells, whistles]) = with_adapters("use");
+    ask(&session, "a tone", 1);
+    assert_eq!(used(&session), [(bells.clone(), 1.0), (whistles.clone(), 1.0)]);
+    session.set_adapter_strength(&bells, 0.5);
+    session.switch_adapter(&whistles, false);
+    ask(&session, "a tone", 1);
+    assert_eq!(used(&session), [(bells.clone(), 0.5)]);
+    session.set_adapter_strength(&bells, f32::NAN);
+    ask(&session, "a tone", 1);
+    assert_eq!(used(&session), []);
+    // Whoever switches one on wants to hear it.
+    session.switch_adapter(&bells, true);
+    assert_eq!(session.project().adapters[0].strength, 1.0);
+    // Prompts of old takes come back without changing the adapters.
+    let id = session.with(|model| model.playing.clone().unwrap().id);
+    session.recall(id);
+    assert_eq!(session.project().adapters.len(), 2);
+    session.forget_adapter(&whistles);
+    assert_eq!(session.project().adapters.len(), 1);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_missing_adapter_is_said_and_kept_and_refuses_only_new_sounds() {
+    let (first, folder, [bells, _]) = with_adapters("missing");
+    ask(&first, "a tone", 1);
+    wait(&first, "end", |model| model.job.is_none());
+    let (project, clip) = (first.project().to_value(), first.clip_value());
+    std::fs::remove_file(folder.join("Bells.safetensors")).unwrap();
+
+    let session = Session::for_tests();
+    session.restore_project(&project);
+    session.restore_clip(&clip);
+    assert!(session.shared().handover.take().unwrap().is_some());
+    wait(&session, "look at the adapters", |model| model.adapters.is_some());
+    let place = folder.join("Bells.safetensors");
+    let said = format!("The adapter “Bells” is not on this computer: it was at {}.", place.display());
+    assert!(session.snapshot().notice.unwrap().starts_with(&said));
+    assert_eq!(session.project().to_value(), project);
+
+    ask(&session, "another tone", 1);
+    session.with(|model| {
+        assert!(model.job.is_none());
+        assert!(model.message.as_ref().unwrap().text.starts_with(&said));
+    });
+    assert_eq!(session.snapshot().notice, None, "said once is enough");
+    // The ways out: without it, or with it again.
+    session.switch_adapter(&bells, false);
+    assert!(session.with(|model| model.message.is_none()));
+    ask(&session, "another tone", 1);
+    assert_eq!(used(&session).len(), 1);
+    write_adapter(&folder.join("moved.safetensors"), "Bells", &BaseId::default(), &["a bell rings"]);
+    session.add_adapters(vec![folder.join("moved.safetensors")]);
+    wait(&session, "adapter", |model| model.project.adapters[0].is_on);
+    ask(&session, "a third tone", 1);
+    assert_eq!(used(&session)[0].0, bells);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn what_is_no_adapter_leaves_a_message_and_the_project_as_it_was() {
+    let (session, folder, _) = with_adapters("wrong");
+    for (name, part) in
+        [("kick.wav", "no adapter"), ("broken.safetensors", "cannot be used"), ("gone.safetensors", "")]
+    {
+        let path = folder.join(name);
+        if !part.is_empty() {
+            std::fs::write(&path, b"RIFF").unwrap();
+        }
+        session.add_adapters(vec![path]);
+        wait(&session, "message", |model| model.message.is_some());
+        let message = session.with(|model| model.message.take().unwrap());
+        assert!(
+            message.is_error && message.text.contains(part) && message.text.contains(name),
+            "{message:?}"
+        );
+    }
+    assert_eq!(session.project().adapters.len(), 2);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_ninth_adapter_is_not_switched_on() {
+    let (session, folder, _) = with_adapters("many");
+    let paths: Vec<PathBuf> = (0..7)
+        .map(|n| {
+            let path = folder.join(format!("{n}.safetensors"));
+            write_adapter(&path, &format!("Number {n}"), &BaseId::default(), &[]);
+            path
+        })
+        .collect();
+    session.add_adapters(paths);
+    wait(&session, "message", |model| model.project.adapters.len() == 9 && model.message.is_some());
+    let last = session.project().adapters[8].clone();
+    assert!(!last.is_on);
+    session.switch_adapter(&last.hash, true);
+    session.with(|model| {
+        assert!(model.message.as_ref().unwrap().text.starts_with("At most 8"));
+        assert!(!model.project.adapters[8].is_on);
+    });
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn captions_are_put_into_the_prompt_while_there_is_room() {
+    let session = Session::for_tests();
+    session.add_caption("a bell rings");
+    session.add_caption("a bell rings");
+    assert_eq!(session.project().prompt, "a bell rings");
+    session.with(|model| model.project.prompt = "x".repeat(495));
+    session.add_caption("a bell rings");
+    session.with(|model| assert!(model.project.prompt.len() == 495 && model.message.is_some()));
 }

@@ -10,7 +10,7 @@ use std::{
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use soundlocd_engine::{
     pack::{Library, PackRef, library::user_folder},
-    service::{Client, Event, JobId, Request, keep_loaded},
+    service::{Client, Event, JobId, Request},
 };
 
 use super::{Connect, Phase, Shared};
@@ -118,14 +118,7 @@ impl Worker {
         let Some(folder) = user_folder() else {
             return self.shared.tell("There is no home folder to keep models in.", true);
         };
-        // The file manager's launcher is waited for by a thread that may outlive this instance.
-        keep_loaded();
-        let opened: io::Result<()> =
-            std::fs::create_dir_all(&folder).and_then(|()| open::that_detached(&folder));
-        if let Err(error) = opened {
-            let text = format!("The folder {} could not be opened: {error}.", folder.display());
-            self.shared.tell(&text, true);
-        }
+        self.shared.open_folder(&folder);
     }
 
     fn handle(&mut self, event: Event) {

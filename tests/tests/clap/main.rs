@@ -2,6 +2,7 @@
 //! audio thread aborts.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
+mod adapters;
 mod lifecycle;
 mod notes;
 mod packs;
