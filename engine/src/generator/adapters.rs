@@ -68,10 +68,8 @@ impl Adapters {
         let blend: Vec<(&Adapter, f64)> =
             blend.iter().map(|(adapter, strength)| (&**adapter, *strength)).collect();
         // On the CPU thin products cost a fifth of a step, merged ones nothing, and merging takes no longer than a step.
-        let transformer = match self.device.is_cpu() {
-            true => base.clone().merged(&blend)?,
-            false => base.clone().adapted(&blend)?,
-        };
+        let transformer =
+            if self.device.is_cpu() { base.clone().merged(&blend)? } else { base.clone().adapted(&blend)? };
         self.blended = Some((key, transformer.clone()));
         Ok((transformer, uses))
     }

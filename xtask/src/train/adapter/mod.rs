@@ -17,6 +17,8 @@ pub use settings::Settings;
 pub use trainer::Trainer;
 
 use super::run::{Plan, run as run_loop};
+use crate::data::collection::Options;
+use crate::data::prepare::{Prepared, prepare};
 use crate::data::{Cache, Split};
 use anyhow::{Context, Result, ensure};
 use listening::Listening;
@@ -26,7 +28,7 @@ use soundlocd_engine::lora::{
 };
 use soundlocd_engine::pack::Pack;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Arguments of `cargo xtask train adapter`.
@@ -35,9 +37,11 @@ pub struct Args {
     /// Folder of the base; without it, the default pack inside the program.
     #[arg(long, value_name = "FOLDER")]
     pack: Option<PathBuf>,
-    /// Folder that `data prepare` wrote.
+    /// Folder of recordings, or one that `data prepare` wrote.
     #[arg(long)]
     data: PathBuf,
+    #[command(flatten)]
+    options: Options,
     /// The adapter file to write.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -163,7 +167,7 @@ pub fn run(args: &Args) -> Result<()> {
         "--out: expected a name such as my.safetensors"
     );
     let folder = args.run.clone().unwrap_or_else(|| args.out.with_extension("run"));
-    let cache = Cache::open(&args.data)?;
+    let cache = open(&args.data, &args.options, &folder)?;
     let (train, valid) = clips(&cache, &args.category)?;
     println!("{} recordings to learn from, {} to judge by", train.len(), valid.len());
     let mut material =
@@ -242,6 +246,23 @@ fn write(trainer: &Trainer<'_>, card: &Card, args: &Args) -> Result<()> {
     // What was written is what others have to read.
     AdapterFile::open(&args.out)?;
     Ok(())
+}
+
+/// What was prepared, now or by an earlier start of the run in `folder`.
+fn open(data: &Path, options: &Options, folder: &Path) -> Result<Cache> {
+    if data.join("clips.json").is_file() {
+        return Cache::open(data);
+    }
+    let cache = folder.join("data");
+    if !cache.exists() {
+        std::fs::create_dir_all(folder).with_context(|| format!("could not make {}", folder.display()))?;
+        let Prepared { kind, clips, seconds, skipped } = prepare(data, options, &cache)?;
+        for reason in &skipped {
+            eprintln!("skipped: {reason}");
+        }
+        println!("{kind}: {clips} recordings, {:.1} minutes; {} skipped", seconds / 60.0, skipped.len());
+    }
+    Cache::open(&cache)
 }
 
 /// The training and valid clips of a cache, of some categories or of all.
