@@ -7,11 +7,11 @@
 mod domain;
 mod measure;
 mod report;
-mod resources;
 mod variant;
 
 use crate::data::Cache;
 use crate::eval::classifier::Classifier;
+use crate::resources;
 use crate::train::adapter::{Material, Method, Trainer};
 use crate::train::run::{Plan, is_stopped, run as run_loop};
 use anyhow::{Context, Result, ensure};

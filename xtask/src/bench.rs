@@ -18,6 +18,7 @@ use soundlocd_engine::pack::Pack;
 use soundlocd_engine::service::{Generator, Progress, Request, Settings, Timings};
 
 use crate::device::{self, DeviceChoice};
+use crate::resources;
 
 /// Arguments of `cargo xtask bench`.
 #[derive(Debug, clap::Args)]
@@ -140,7 +141,7 @@ fn measure(args: &Args) -> Result<Report> {
     // Not those of the first sound, with cold caches.
     let steps = steps.split_off(steps.len().min(request.settings.steps as usize));
     // Before the loads and products below, which a user never has in memory at once.
-    let peak_resident_bytes = peak_resident_bytes();
+    let peak_resident_bytes = resources::peak_bytes();
 
     let mut warm_loads = Vec::new();
     for _ in 0..args.runs.min(3) {
@@ -248,14 +249,6 @@ fn percentile(mut times: Vec<Duration>, share: f64) -> f64 {
     times.sort();
     let index = (share * times.len() as f64).ceil() as usize;
     times.get(index.saturating_sub(1)).map_or(f64::NAN, Duration::as_secs_f64)
-}
-
-/// Most memory this process ever had in RAM (Linux: `VmHWM`).
-fn peak_resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    let kibibytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kibibytes * 1024)
 }
 
 /// The report as a table.

@@ -17,6 +17,7 @@ mod install;
 mod licences;
 mod pack;
 mod parity;
+mod resources;
 mod test;
 mod text_encoder;
 mod train;

@@ -6,7 +6,7 @@
 //! draws.
 
 use super::{AdapterFile, BaseId, Card, LoraError, WEIGHTS_FILE};
-use etcetera::BaseStrategy as _;
+use crate::pack::library::data_folder;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
@@ -22,8 +22,7 @@ const MAX_ADAPTERS: usize = 200;
 /// `~/.local/share`; `~/Library/Application Support`; `%APPDATA%`). `None` for a user without a home.
 #[must_use]
 pub fn user_folder() -> Option<PathBuf> {
-    let strategy = etcetera::base_strategy::choose_native_strategy().ok()?;
-    Some(strategy.data_dir().join("SoundLoCD").join("adapters"))
+    Some(data_folder()?.join("adapters"))
 }
 
 /// What a usable adapter says of itself.

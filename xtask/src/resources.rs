@@ -1,4 +1,4 @@
-//! What a run costs: processor time and memory, as Linux counts them.
+//! What work costs: processor time and memory, as Linux counts them.
 
 use std::fs;
 
@@ -17,7 +17,7 @@ pub fn reset_peak() {
     let _ = fs::write("/proc/self/clear_refs", "5");
 }
 
-/// Peak of the memory since [`reset_peak`], in bytes.
+/// Most memory in RAM (`VmHWM`) since [`reset_peak`] or the start, in bytes; `None` where the system does not tell.
 pub fn peak_bytes() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
