@@ -1,8 +1,12 @@
 //! The parameters that hosts see, automate and save.
 //!
 //! The ids are part of every saved project and must never change. Two kinds exist: those that
-//! shape how notes are played, read by the audio thread, and those that describe the next sound to
-//! make (length, quality and so on), read when Generate is pressed and not automatable.
+//! shape how notes are played (of the whole instrument here, of each pad in [`pads`]), read by the audio
+//! thread, and those that describe the next sound to make (length, quality and so on), read when
+//! Generate is pressed and not automatable.
+
+pub mod pads;
+mod text;
 
 use std::sync::Arc;
 
@@ -12,9 +16,13 @@ use soundlocd_engine::service::{
     request::{MAX_GUIDANCE, MAX_SECONDS, MAX_STEPS, MIN_SECONDS},
 };
 
+use pads::{PadParams, Pads};
+pub use text::key_name;
+use text::{decibels, number, octaves, parse_seconds, rounded, switch, with_unit};
+
 use crate::{
     packs::Ready,
-    sampler::{EnvelopeTimes, MAX_VOICES, SamplerSettings},
+    sampler::{MAX_VOICES, Master, PadSettings, PlayMode},
     session::Session,
     state::{ClipField, ProjectField},
 };
@@ -64,39 +72,21 @@ pub struct SoundLocdParams {
     /// Output level in dB.
     #[id = "gain"]
     pub gain: FloatParam,
-    /// Seconds.
-    #[id = "attack"]
-    pub attack: FloatParam,
-    /// Seconds.
-    #[id = "decay"]
-    pub decay: FloatParam,
-    /// Level, 0..=1.
-    #[id = "sustain"]
-    pub sustain: FloatParam,
-    /// Seconds.
-    #[id = "release"]
-    pub release: FloatParam,
-    /// The key that plays the clip as it is.
-    #[id = "root"]
-    pub root_key: IntParam,
-    /// 0..=1.
-    #[id = "tracking"]
-    pub key_tracking: FloatParam,
-    /// Semitones.
-    #[id = "tune"]
-    pub tune: FloatParam,
-    /// Semitones.
+    /// Range of the pitch wheel in semitones.
     #[id = "bend"]
     pub bend_range: FloatParam,
-    /// 0..=1.
-    #[id = "velocity"]
-    pub velocity_amount: FloatParam,
-    /// Ignore note-offs.
-    #[id = "oneshot"]
-    pub one_shot: BoolParam,
     /// Voices.
     #[id = "voices"]
     pub polyphony: IntParam,
+    /// Depth of the vibrato with the modulation wheel at its top, in cents.
+    #[id = "vibrato"]
+    pub vibrato: FloatParam,
+    /// How far the modulation wheel moves the filters' cutoff, in octaves.
+    #[id = "wheelcutoff"]
+    pub wheel_cutoff: FloatParam,
+    /// How far pressure moves the filters' cutoff, in octaves.
+    #[id = "presscutoff"]
+    pub pressure_cutoff: FloatParam,
 
     /// Length of the next sound in seconds.
     #[id = "length"]
@@ -118,6 +108,14 @@ pub struct SoundLocdParams {
     /// The frameworks have no other way to tell a host that there is something to save.
     #[id = "revision"]
     pub revision: IntParam,
+    /// Ignores note-offs on pad 1. From the time of one clip, before pads had a mode; there for
+    /// projects that automate it.
+    #[id = "oneshot"]
+    pub one_shot: BoolParam,
+
+    /// How each pad plays.
+    #[nested]
+    pub pads: Pads,
 }
 
 impl SoundLocdParams {
@@ -128,37 +126,31 @@ impl SoundLocdParams {
         Self {
             project: ProjectField::new(Arc::clone(&session)),
             clip: ClipField::new(session),
-            gain: FloatParam::new("Gain", 0.0, FloatRange::Linear { min: -60.0, max: 12.0 })
-                .with_value_to_string(Arc::new(|db| format!("{} dB", rounded(db, 1))))
-                .with_string_to_value(Arc::new(|text| number(text, &["db"]))),
-            attack: time("Attack", 0.0, 5.0),
-            decay: time("Decay", 0.5, 10.0),
-            sustain: percent("Sustain", 1.0),
-            release: time("Release", 0.08, 10.0),
-            root_key: IntParam::new("Root key", 60, IntRange::Linear { min: 0, max: 127 })
-                .with_value_to_string(Arc::new(key_name))
-                .with_string_to_value(Arc::new(parse_key)),
-            key_tracking: percent("Key tracking", 1.0),
-            tune: FloatParam::new("Tune", 0.0, FloatRange::Linear { min: -24.0, max: 24.0 })
-                .with_value_to_string(Arc::new(|st| format!("{} st", rounded(st, 2))))
-                .with_string_to_value(Arc::new(|text| number(text, &["st", "semitones"]))),
-            bend_range: FloatParam::new("Pitch bend", 2.0, FloatRange::Linear { min: 0.0, max: 24.0 })
-                .with_step_size(1.0)
-                .with_value_to_string(Arc::new(|st| format!("{} st", rounded(st, 0))))
-                .with_string_to_value(Arc::new(|text| number(text, &["st", "semitones"]))),
-            velocity_amount: percent("Velocity", 0.7),
-            one_shot: BoolParam::new("One-shot", false)
-                .with_value_to_string(Arc::new(|on| if on { "On" } else { "Off" }.to_owned()))
-                .with_string_to_value(Arc::new(|text| match text.trim().to_lowercase().as_str() {
-                    "on" | "yes" | "true" | "1" => Some(true),
-                    "off" | "no" | "false" | "0" => Some(false),
-                    _ => None,
-                })),
+            gain: decibels("Gain", 12.0),
+            bend_range: with_unit(
+                "Pitch bend",
+                2.0,
+                FloatRange::Linear { min: 0.0, max: 24.0 },
+                0,
+                "st",
+                &["st", "semitones"],
+            )
+            .with_step_size(1.0),
             polyphony: IntParam::new(
                 "Voices",
                 MAX_VOICES as i32,
                 IntRange::Linear { min: 1, max: MAX_VOICES as i32 },
             ),
+            vibrato: with_unit(
+                "Vibrato",
+                50.0,
+                FloatRange::Linear { min: 0.0, max: 200.0 },
+                0,
+                "ct",
+                &["ct", "cents", "cent"],
+            ),
+            wheel_cutoff: octaves("Wheel to cutoff", 0.0),
+            pressure_cutoff: octaves("Pressure to cutoff", 2.0),
             length: FloatParam::new(
                 "Length",
                 settings.seconds,
@@ -193,28 +185,31 @@ impl SoundLocdParams {
             revision: IntParam::new("Project revision", 0, IntRange::Linear { min: 0, max: MAX_REVISION })
                 .hide()
                 .hide_in_generic_ui(),
+            one_shot: switch("Pad 1 one-shot").hide_in_generic_ui(),
+            pads: Pads::new(),
         }
     }
 
-    /// How to play notes now. For the audio thread: reads atomics only.
+    /// What all pads share now. For the audio thread: reads atomics only.
     #[must_use]
-    pub fn sampler_settings(&self) -> SamplerSettings {
-        SamplerSettings {
-            root_key: self.root_key.value(),
-            key_tracking: self.key_tracking.value(),
-            tune: self.tune.value(),
-            bend_range: self.bend_range.value(),
-            velocity_amount: self.velocity_amount.value(),
-            one_shot: self.one_shot.value(),
-            polyphony: usize::try_from(self.polyphony.value()).unwrap_or(1),
+    pub fn master(&self) -> Master {
+        Master {
             gain: 10f32.powf(self.gain.value() / 20.0),
-            envelope: EnvelopeTimes {
-                attack: self.attack.value(),
-                decay: self.decay.value(),
-                sustain: self.sustain.value(),
-                release: self.release.value(),
-            },
+            bend_range: self.bend_range.value(),
+            polyphony: usize::try_from(self.polyphony.value()).unwrap_or(1),
+            vibrato: self.vibrato.value(),
+            wheel_cutoff: self.wheel_cutoff.value(),
+            pressure_cutoff: self.pressure_cutoff.value(),
         }
+    }
+
+    /// How each pad plays now, in order. For the audio thread: reads atomics only.
+    pub fn pad_settings(&self) -> impl Iterator<Item = PadSettings> {
+        let is_one_shot = self.one_shot.value();
+        self.pads.iter().map(PadParams::settings).enumerate().map(move |(index, settings)| {
+            let mode = if index == 0 && is_one_shot { PlayMode::OneShot } else { settings.mode };
+            PadSettings { mode, ..settings }
+        })
     }
 
     /// How to make the next sound with `model`: its own sampler, around its own number of steps,
@@ -231,116 +226,12 @@ impl SoundLocdParams {
     }
 }
 
-/// A duration from 0 to `max` seconds, finer at the short end.
-fn time(name: &str, default: f32, max: f32) -> FloatParam {
-    FloatParam::new(
-        name,
-        default,
-        FloatRange::Skewed { min: 0.0, max, factor: FloatRange::skew_factor(-2.0) },
-    )
-    .with_value_to_string(Arc::new(|seconds| {
-        let ms = (seconds * 10_000.0).round() / 10.0;
-        // The unit is chosen after rounding, so that the text reads back to the same text.
-        if ms < 1000.0 { format!("{ms:.1} ms") } else { format!("{seconds:.2} s") }
-    }))
-    .with_string_to_value(Arc::new(parse_seconds))
-}
-
-/// A share, 0..=1, shown in percent.
-fn percent(name: &str, default: f32) -> FloatParam {
-    FloatParam::new(name, default, FloatRange::Linear { min: 0.0, max: 1.0 })
-        .with_value_to_string(Arc::new(|value| format!("{} %", rounded(value * 100.0, 1))))
-        .with_string_to_value(Arc::new(|text| number(text, &["%"]).map(|v| v / 100.0)))
-}
-
-/// `value` with so many decimals, never as a negative zero.
-fn rounded(value: f32, decimals: usize) -> String {
-    let text = format!("{value:.decimals$}");
-    match text.strip_prefix('-') {
-        Some(digits) if digits.chars().all(|c| matches!(c, '0' | '.')) => digits.to_owned(),
-        _ => text,
-    }
-}
-
-/// A finite number with an optional unit; a decimal comma is understood.
-fn number(text: &str, units: &[&str]) -> Option<f32> {
-    let text = text.trim().to_lowercase().replace(',', ".");
-    let digits = units.iter().find_map(|unit| text.strip_suffix(unit)).unwrap_or(&text);
-    digits.trim().parse().ok().filter(|value: &f32| value.is_finite())
-}
-
-/// "250 ms", "1.5 s" or plain seconds.
-fn parse_seconds(text: &str) -> Option<f32> {
-    number(text, &["ms"])
-        .filter(|_| text.trim().to_lowercase().ends_with("ms"))
-        .map(|ms| ms / 1000.0)
-        .or_else(|| number(text, &["seconds", "sec", "s"]))
-}
-
-/// Names of the keys within an octave.
-const KEY_NAMES: [&str; 12] = ["C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B"];
-
-/// The name of a MIDI key; 60 is C4.
-#[must_use]
-pub fn key_name(key: i32) -> String {
-    let name = KEY_NAMES.get(key.rem_euclid(12) as usize).copied().unwrap_or_default();
-    format!("{name}{}", key.div_euclid(12) - 1)
-}
-
-/// A key from its name ("C4", "f#3", "Bb2") or its MIDI number. The framework's own parser panics
-/// on text outside ASCII.
-fn parse_key(text: &str) -> Option<i32> {
-    let text = text.trim().to_lowercase();
-    if let Ok(number) = text.parse::<i32>() {
-        return (0..=127).contains(&number).then_some(number);
-    }
-    let mut chars = text.chars();
-    let letter = chars.next()?;
-    let rest = chars.as_str();
-    let (accidental, octave) = match rest.chars().next()? {
-        '#' => (1, rest.get(1..)?),
-        'b' => (-1, rest.get(1..)?),
-        _ => (0, rest),
-    };
-    let natural = KEY_NAMES.iter().position(|name| name.to_lowercase() == letter.to_string())?;
-    let octave: i32 = octave.trim().parse().ok()?;
-    let key = octave.checked_add(1)?.checked_mul(12)? + natural as i32 + accidental;
-    (0..=127).contains(&key).then_some(key)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use soundlocd_engine::service::SamplerKind;
 
     use super::*;
-
-    #[test]
-    fn keys_read_back() {
-        assert_eq!(key_name(60), "C4");
-        assert_eq!(key_name(69), "A4");
-        assert_eq!(key_name(0), "C-1");
-        for key in 0..128 {
-            assert_eq!(parse_key(&key_name(key)), Some(key));
-        }
-        assert_eq!(parse_key("Bb3"), Some(58));
-        assert_eq!(parse_key(" 61 "), Some(61));
-        for text in ["", "H2", "é4", "C", "C#", "c99999999999", "128", "-1", "😀"] {
-            assert_eq!(parse_key(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn times_and_numbers_read_back() {
-        assert_eq!(parse_seconds("250 ms"), Some(0.25));
-        assert_eq!(parse_seconds("1,5 s"), Some(1.5));
-        assert_eq!(parse_seconds("2"), Some(2.0));
-        for text in ["", "ms", "NaN", "inf", "1 h"] {
-            assert_eq!(parse_seconds(text), None, "{text}");
-        }
-        assert_eq!(number("-3.5 dB", &["db"]), Some(-3.5));
-        assert_eq!(rounded(-0.04, 1), "0.0");
-    }
 
     #[test]
     fn every_text_reads_back_to_the_same_text() {
@@ -374,10 +265,27 @@ mod tests {
     fn ids_are_stable() {
         let params = SoundLocdParams::new(Arc::new(Session::for_tests()));
         let ids: Vec<_> = params.param_map().into_iter().map(|(id, _, _)| id).collect();
+        let (first, others) = ids.split_at(13 + 27);
         assert_eq!(
-            ids.join(" "),
-            "gain attack decay sustain release root tracking tune bend velocity oneshot voices length \
-             quality guidance randomness variations revision"
+            first.join(" "),
+            "gain bend voices vibrato wheelcutoff presscutoff length quality guidance randomness variations revision \
+             oneshot level pan low high root tracking tune velocity velcurve mode start end fadein fadeout loopstart \
+             loopend crossfade reverse attack decay sustain release filter cutoff resonance choke output"
         );
+        assert_eq!(others.len(), 15 * 27);
+        for (index, id) in others.iter().enumerate() {
+            assert_eq!(*id, format!("pad{}_{}", 2 + index / 27, first[13 + index % 27]));
+        }
+    }
+
+    #[test]
+    fn a_project_that_automates_the_old_switch_plays_as_it_did() {
+        let params = SoundLocdParams::new(Arc::new(Session::for_tests()));
+        let modes = || params.pad_settings().map(|pad| pad.mode).take(2).collect::<Vec<_>>();
+        assert_eq!(modes(), [PlayMode::Gate, PlayMode::OneShot]);
+        let pointer = params.one_shot.as_ptr();
+        // SAFETY: `params` outlives the pointer.
+        unsafe { pointer._internal_set_normalized_value(1.0) };
+        assert_eq!(modes(), [PlayMode::OneShot, PlayMode::OneShot]);
     }
 }

@@ -9,7 +9,7 @@ use soundlocd_engine::service::Service;
 use crate::{
     editor::{self, SoundLocdEditor},
     params::{MAX_REVISION, SoundLocdParams},
-    sampler::{NoteTag, Sampler, interpolation::KernelBank},
+    sampler::{Controller, Expression, NoteTag, PADS, Sampler, StereoOutput, interpolation::KernelBank},
     session::{Audition, Connect, Session},
     state,
 };
@@ -25,6 +25,27 @@ static ENGINE: OnceLock<Arc<Service>> = OnceLock::new();
 pub fn use_engine(service: Arc<Service>) -> Result<(), Arc<Service>> {
     ENGINE.set(service)
 }
+
+/// One stereo output: what hosts get that do not ask for more.
+const STEREO: AudioIOLayout = AudioIOLayout {
+    main_input_channels: None,
+    main_output_channels: NonZeroU32::new(2),
+    names: PortNames { layout: Some("Stereo"), ..PortNames::const_default() },
+    ..AudioIOLayout::const_default()
+};
+/// A stereo output for each pad besides.
+const WITH_PAD_OUTPUTS: AudioIOLayout = AudioIOLayout {
+    aux_output_ports: &[new_nonzero_u32(2); PADS],
+    names: PortNames {
+        layout: Some("Stereo and pads"),
+        aux_outputs: &[
+            "Pad 1", "Pad 2", "Pad 3", "Pad 4", "Pad 5", "Pad 6", "Pad 7", "Pad 8", "Pad 9", "Pad 10",
+            "Pad 11", "Pad 12", "Pad 13", "Pad 14", "Pad 15", "Pad 16",
+        ],
+        ..PortNames::const_default()
+    },
+    ..STEREO
+};
 
 /// Work for the host's main thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,11 +104,7 @@ impl Plugin for SoundLocd {
     const EMAIL: &'static str = "";
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
 
-    const AUDIO_IO_LAYOUTS: &'static [AudioIOLayout] = &[AudioIOLayout {
-        main_input_channels: None,
-        main_output_channels: NonZeroU32::new(2),
-        ..AudioIOLayout::const_default()
-    }];
+    const AUDIO_IO_LAYOUTS: &'static [AudioIOLayout] = &[STEREO, WITH_PAD_OUTPUTS];
     const MIDI_INPUT: MidiConfig = MidiConfig::MidiCCs;
     const SAMPLE_ACCURATE_AUTOMATION: bool = true;
 
@@ -140,19 +157,24 @@ impl Plugin for SoundLocd {
     fn process(
         &mut self,
         buffer: &mut Buffer,
-        _aux: &mut AuxiliaryBuffers,
+        aux: &mut AuxiliaryBuffers,
         context: &mut impl ProcessContext<Self>,
     ) -> ProcessStatus {
         let Some(sampler) = &mut self.sampler else { return ProcessStatus::Error("not activated") };
         let shared = self.session.shared();
-        if let Some(source) = shared.handover.take() {
-            sampler.set_source(source);
+        for (pad, settings) in self.params.pad_settings().enumerate() {
+            if let Some(source) = shared.handover.take(pad) {
+                sampler.set_source(pad, source);
+            }
+            sampler.set_pad(pad, settings);
         }
-        sampler.set_settings(self.params.sampler_settings());
+        sampler.set_master(self.params.master());
         while let Some(audition) = shared.auditions.pop() {
             match audition {
                 Audition::Press(key, velocity) => sampler.note_on(NoteTag::key(0, key), velocity),
                 Audition::Release(key) => sampler.note_off(NoteTag::key(0, key)),
+                Audition::PressPad(pad, velocity) => sampler.trigger(usize::from(pad), velocity),
+                Audition::ReleasePad(pad) => sampler.release(usize::from(pad)),
             }
         }
 
@@ -163,7 +185,7 @@ impl Plugin for SoundLocd {
             let event = context.next_event();
             let until = event.as_ref().map_or(samples, |e| (e.timing() as usize).clamp(done, samples));
             if let (Some(left), Some(right)) = (left.get_mut(done..until), right.get_mut(done..until)) {
-                sampler.render(left, right, |tag| {
+                sampler.render(left, right, &mut pad_outputs(aux, done..until), |tag| {
                     // Only CLAP hosts listen; one that has no room for it has no use for it.
                     let _ = context.try_send_event(NoteEvent::VoiceTerminated {
                         timing: done as u32,
@@ -190,6 +212,19 @@ impl Plugin for SoundLocd {
     }
 }
 
+/// Part of the pads' own outputs; empty ones if the host has none.
+fn pad_outputs<'a>(aux: &'a mut AuxiliaryBuffers, part: std::ops::Range<usize>) -> [StereoOutput<'a>; PADS] {
+    let mut outputs = std::array::from_fn(|_| StereoOutput::default());
+    for (output, buffer) in outputs.iter_mut().zip(aux.outputs.iter_mut()) {
+        if let [left, right] = buffer.as_slice()
+            && let (Some(left), Some(right)) = (left.get_mut(part.clone()), right.get_mut(part.clone()))
+        {
+            *output = StereoOutput { left, right };
+        }
+    }
+    outputs
+}
+
 /// Passes an event on to the sampler.
 fn handle(sampler: &mut Sampler, event: NoteEvent<()>) {
     let tag = |voice_id: midi::VoiceID, channel: midi::Channel, key: midi::Key| NoteTag {
@@ -204,31 +239,56 @@ fn handle(sampler: &mut Sampler, event: NoteEvent<()>) {
         NoteEvent::NoteOff { voice_id, channel, key, .. } => sampler.note_off(tag(voice_id, channel, key)),
         NoteEvent::Choke { voice_id, channel, key, .. } => sampler.choke(tag(voice_id, channel, key)),
         NoteEvent::PolyTuning { voice_id, channel, key, tuning, .. } => {
-            sampler.set_note_tuning(tag(voice_id, channel, key), tuning);
+            sampler.set_expression(tag(voice_id, channel, key), Expression::Tuning(tuning));
         }
         NoteEvent::PolyVolume { voice_id, channel, key, gain, .. } => {
-            sampler.set_note_volume(tag(voice_id, channel, key), gain);
+            sampler.set_expression(tag(voice_id, channel, key), Expression::Volume(gain));
         }
         NoteEvent::PolyPan { voice_id, channel, key, pan, .. } => {
-            sampler.set_note_pan(tag(voice_id, channel, key), pan);
+            sampler.set_expression(tag(voice_id, channel, key), Expression::Pan(pan));
+        }
+        NoteEvent::PolyVibrato { voice_id, channel, key, vibrato, .. } => {
+            sampler.set_expression(tag(voice_id, channel, key), Expression::Vibrato(vibrato));
+        }
+        NoteEvent::PolyExpression { voice_id, channel, key, expression, .. } => {
+            sampler.set_expression(tag(voice_id, channel, key), Expression::Level(expression));
+        }
+        NoteEvent::PolyBrightness { voice_id, channel, key, brightness, .. } => {
+            sampler.set_expression(tag(voice_id, channel, key), Expression::Brightness(brightness));
+        }
+        NoteEvent::PolyPressure { voice_id, channel, key, pressure, .. } => {
+            sampler.set_expression(tag(voice_id, channel, key), Expression::Pressure(pressure));
         }
         // 0..=1 with the wheel's rest in the middle.
-        NoteEvent::MidiPitchBend { channel, value, .. } => sampler.set_bend(channel, value * 2.0 - 1.0),
-        NoteEvent::MidiCC { channel, cc, value, .. } => match cc {
-            control_change::DAMPER_PEDAL => sampler.set_pedal(channel, value >= 0.5),
-            control_change::ALL_NOTES_OFF => {
-                sampler.set_pedal(channel, false);
-                sampler.note_off(NoteTag { channel: Some(channel), ..NoteTag::default() });
-            }
-            control_change::ALL_SOUND_OFF => {
-                sampler.choke(NoteTag { channel: Some(channel), ..NoteTag::default() });
-            }
-            control_change::RESET_ALL_CONTROLLERS => {
-                sampler.set_pedal(channel, false);
-                sampler.set_bend(channel, 0.0);
-            }
-            _ => {}
-        },
+        NoteEvent::MidiPitchBend { channel, value, .. } => {
+            sampler.set_controller(channel, Controller::Bend, value * 2.0 - 1.0);
+        }
+        NoteEvent::MidiChannelPressure { channel, pressure, .. } => {
+            sampler.set_controller(channel, Controller::Pressure, pressure);
+        }
+        NoteEvent::MidiCC { channel, cc, value, .. } => handle_controller(sampler, channel, cc, value),
+        _ => {}
+    }
+}
+
+/// Passes a MIDI controller on to the sampler.
+fn handle_controller(sampler: &mut Sampler, channel: u8, cc: u8, value: f32) {
+    match cc {
+        control_change::DAMPER_PEDAL => sampler.set_pedal(channel, value >= 0.5),
+        control_change::MODULATION_MSB => sampler.set_controller(channel, Controller::Wheel, value),
+        control_change::EXPRESSION_CONTROLLER_MSB => {
+            sampler.set_controller(channel, Controller::Expression, value);
+        }
+        control_change::SOUND_CONTROLLER_5 => {
+            // 64, the rest, lies a little above the middle of 0..=127.
+            sampler.set_controller(channel, Controller::Brightness, value * 127.0 / 128.0);
+        }
+        control_change::ALL_NOTES_OFF => {
+            sampler.set_pedal(channel, false);
+            sampler.note_off(NoteTag::channel(channel));
+        }
+        control_change::ALL_SOUND_OFF => sampler.choke(NoteTag::channel(channel)),
+        control_change::RESET_ALL_CONTROLLERS => sampler.reset_controllers(channel),
         _ => {}
     }
 }

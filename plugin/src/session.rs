@@ -52,13 +52,17 @@ const MAX_AUDITIONS: usize = 64;
 /// Makes the connection to the engine, at the first request.
 pub type Connect = Box<dyn FnOnce() -> Client + Send>;
 
-/// A key of the window's keyboard, on its way to the audio thread.
+/// Something played in the window, on its way to the audio thread.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Audition {
     /// A key goes down, with a velocity in 0..=1.
     Press(u8, f32),
     /// A key goes up.
     Release(u8),
+    /// A pad (from 0) sounds at its root key, with a velocity in 0..=1.
+    PressPad(u8, f32),
+    /// A pad is let go.
+    ReleasePad(u8),
 }
 
 /// Something to tell the user.
@@ -421,7 +425,7 @@ impl Shared {
     /// Makes notes play `take`.
     fn play(&self, take: &Arc<Take>) {
         self.model.lock().playing = Some(Arc::clone(take));
-        self.handover.offer(Some(Arc::clone(&take.source)));
+        self.handover.offer(0, Some(Arc::clone(&take.source)));
         self.repaint.request();
     }
 

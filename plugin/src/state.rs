@@ -9,7 +9,7 @@ use std::sync::Arc;
 use nice_plug::{
     params::persist::PersistentField,
     plugin::ParamValue,
-    prelude::{Params, PluginState},
+    prelude::{ParamPtr, Params, PluginState},
 };
 use serde_json::{Value, json};
 use soundlocd_engine::service::Service;
@@ -22,7 +22,8 @@ use crate::{
 };
 
 /// Version of the fields' layout, written into every project. 2 added the model; a project of 1
-/// has the default one. 3 added adapters; projects of 1 and 2 have none.
+/// has the default one. 3 added adapters; projects of 1 and 2 have none. Parameters have no version: see
+/// [`adopt_older`].
 pub const FORMAT: u64 = 3;
 /// Longest prompt kept; the engine takes fewer, but what was typed is not thrown away.
 const MAX_PROMPT_CHARS: usize = 2_000;
@@ -130,7 +131,12 @@ fn clean(text: &str) -> String {
 /// none keeps the value of a project opened earlier), every number is finite and in range.
 pub fn repair(state: &mut PluginState) {
     state.params.retain(|_, value| !matches!(value, ParamValue::F32(x) if !x.is_finite()));
-    bring_into_range(state);
+    adopt_older(state);
+    // Parameters of no instance, which know their ranges; nothing connects to the engine.
+    let session = Arc::new(Session::new(Box::new(|| Service::shared().client())));
+    let parameters = SoundLocdParams::new(session);
+    bring_into_range(state, &parameters);
+    complete(state, &parameters);
     for name in FIELDS {
         let field = state.fields.entry(name.to_owned()).or_insert_with(|| "null".to_owned());
         if serde_json::from_str::<Value>(field).is_err() {
@@ -140,14 +146,24 @@ pub fn repair(state: &mut PluginState) {
     }
 }
 
+/// Brings parameters from older versions up to date. When the instrument played one clip, a switch said
+/// whether notes play to its end; now each pad has a mode, and that clip is on pad 1. A project
+/// that automates the switch still may: see [`SoundLocdParams::one_shot`].
+fn adopt_older(state: &mut PluginState) {
+    if state.params.contains_key("mode") {
+        return;
+    }
+    if let Some(switch @ ParamValue::Bool(true)) = state.params.get_mut("oneshot") {
+        *switch = ParamValue::Bool(false);
+        state.params.insert("mode".to_owned(), ParamValue::String("one_shot".to_owned()));
+    }
+}
+
 /// Limits every number to its parameter's range: the framework sets what it reads as it is, and a
 /// gain of 10^30 dB would reach the loudspeakers.
-fn bring_into_range(state: &mut PluginState) {
-    // Parameters of no instance, which know their ranges; nothing connects to the engine.
-    let session = Arc::new(Session::new(Box::new(|| Service::shared().client())));
-    let parameters = SoundLocdParams::new(session);
+fn bring_into_range(state: &mut PluginState, parameters: &SoundLocdParams) {
     for (id, parameter, _) in parameters.param_map() {
-        // SAFETY: the pointers are into `parameters`, which lives to the end of this function.
+        // SAFETY: the pointers are into `parameters`, which is borrowed to the end of this function.
         #[allow(unsafe_code)]
         let (least, most) = unsafe { (parameter.preview_plain(0.0), parameter.preview_plain(1.0)) };
         match state.params.get_mut(&id) {
@@ -156,6 +172,22 @@ fn bring_into_range(state: &mut PluginState) {
             Some(ParamValue::I32(value)) => *value = (*value).max(least as i32).min(most as i32),
             _ => {}
         }
+    }
+}
+
+/// Gives every parameter that the state does not have its default: the framework would leave it as it is, as in
+/// the project opened before.
+fn complete(state: &mut PluginState, parameters: &SoundLocdParams) {
+    for (id, parameter, _) in parameters.param_map() {
+        // SAFETY: as above.
+        #[allow(unsafe_code)]
+        let default = unsafe { parameter.default_plain_value() };
+        state.params.entry(id).or_insert_with(|| match parameter {
+            ParamPtr::FloatParam(_) => ParamValue::F32(default),
+            ParamPtr::BoolParam(_) => ParamValue::Bool(default > 0.5),
+            // Choices are read by their index too.
+            ParamPtr::IntParam(_) | ParamPtr::EnumParam(_) => ParamValue::I32(default.round() as i32),
+        });
     }
 }
 
@@ -210,7 +242,10 @@ impl PersistentField<'_, Value> for ClipField {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use nice_plug::prelude::Enum;
+
     use super::*;
+    use crate::sampler::PlayMode;
 
     #[test]
     fn project_reads_back() {
@@ -327,8 +362,37 @@ mod tests {
             fields: [("clip".to_owned(), "{broken".to_owned())].into(),
         };
         repair(&mut state);
-        assert_eq!(state.params.len(), 1);
+        let parameters = SoundLocdParams::new(Arc::new(Session::for_tests()));
+        assert_eq!(state.params.len(), parameters.param_map().len());
+        assert!(matches!(state.params["gain"], ParamValue::F32(0.0)));
+        assert!(matches!(state.params["tune"], ParamValue::F32(1.0)));
+        assert!(matches!(state.params["pad2_low"], ParamValue::I32(37)));
+        assert!(matches!(state.params["reverse"], ParamValue::Bool(false)));
+        let gate = PlayMode::Gate.to_index() as i32;
+        assert!(matches!(state.params["mode"], ParamValue::I32(index) if index == gate));
         assert_eq!(state.fields["clip"], "false");
         assert_eq!(state.fields["project"], "null");
+    }
+
+    #[test]
+    fn the_old_switch_becomes_the_mode_of_the_first_pad() {
+        let repaired = |params: &[(&str, ParamValue)]| {
+            let params = params.iter().map(|(id, value)| ((*id).to_owned(), value.clone())).collect();
+            let mut state = PluginState { version: String::new(), params, fields: [].into() };
+            repair(&mut state);
+            state.params
+        };
+        let (on, off) = (ParamValue::Bool(true), ParamValue::Bool(false));
+        let params = repaired(&[("oneshot", on.clone())]);
+        assert!(matches!(&params["mode"], ParamValue::String(id) if id == "one_shot"));
+        assert!(matches!(params["oneshot"], ParamValue::Bool(false)), "or the mode could not be changed");
+        let params = repaired(&[("oneshot", off)]);
+        assert!(
+            matches!(params["mode"], ParamValue::I32(index) if index == PlayMode::Gate.to_index() as i32)
+        );
+        // Of a newer project: what automation left on stays.
+        let params = repaired(&[("oneshot", on), ("mode", ParamValue::String("loop".to_owned()))]);
+        assert!(matches!(&params["mode"], ParamValue::String(id) if id == "loop"));
+        assert!(matches!(params["oneshot"], ParamValue::Bool(true)));
     }
 }

@@ -9,6 +9,7 @@ use super::{
     theme,
     widgets::{SWITCH_SIZE, switch_at},
 };
+use crate::sampler::PlayMode;
 
 /// Knobs in the row, counting the switch.
 const CELLS: f32 = 12.0;
@@ -31,33 +32,34 @@ pub fn show(ui: &mut Ui, area: Rect, view: &View) {
         add(&mut child, rect);
     };
     let (params, setter) = (view.params, &view.setter);
+    let pad = params.pads.pad(0);
     macro_rules! knobs {
-        ($($param:ident $label:literal $hint:literal,)*) => {$(
-            cell(ui, &mut |ui, rect| knob(ui, rect, &params.$param, setter, $label, $hint));
+        ($($of:ident.$param:ident $label:literal $hint:literal,)*) => {$(
+            cell(ui, &mut |ui, rect| knob(ui, rect, &$of.$param, setter, $label, $hint));
         )*};
     }
     knobs! {
-        root_key "Root" "The key that plays the sound as it is",
-        key_tracking "Tracking" "How much the key changes the pitch",
-        tune "Tune" "Transposition in semitones",
-        bend_range "Bend" "Range of the pitch wheel",
-        attack "Attack" "Time to full level",
-        decay "Decay" "Time from full level to the sustain level",
-        sustain "Sustain" "Level while the key is held",
-        release "Release" "Time to silence after the key is let go",
+        pad.root_key "Root" "The key that plays the sound as it is",
+        pad.key_tracking "Tracking" "How much the key changes the pitch",
+        pad.tune "Tune" "Transposition in semitones",
+        params.bend_range "Bend" "Range of the pitch wheel",
+        pad.attack "Attack" "Time to full level",
+        pad.decay "Decay" "Time from full level to the sustain level",
+        pad.sustain "Sustain" "Level while the key is held",
+        pad.release "Release" "Time to silence after the key is let go",
     }
     cell(ui, &mut |ui, rect| one_shot(ui, rect, view));
     knobs! {
-        velocity_amount "Velocity" "How much the velocity changes the level",
-        polyphony "Voices" "Most notes that sound at once",
-        gain "Gain" "Level of the output",
+        pad.velocity_amount "Velocity" "How much the velocity changes the level",
+        params.polyphony "Voices" "Most notes that sound at once",
+        params.gain "Gain" "Level of the output",
     }
 }
 
 /// The switch.
 fn one_shot(ui: &Ui, rect: Rect, view: &View) {
-    let param = &view.params.one_shot;
-    let is_on = param.value();
+    let param = &view.params.pads.pad(0).mode;
+    let is_on = param.value() == PlayMode::OneShot;
     ui.painter().text(
         pos2(rect.center().x, rect.top()),
         Align2::CENTER_TOP,
@@ -76,7 +78,8 @@ fn one_shot(ui: &Ui, rect: Rect, view: &View) {
         theme::TEXT,
     );
     if response.clicked() {
-        change(param, &view.setter, param.preview_normalized(!is_on));
+        let mode = if is_on { PlayMode::Gate } else { PlayMode::OneShot };
+        change(param, &view.setter, param.preview_normalized(mode));
     }
     response.on_hover_text("Notes play to the end of the sound, however short the key is held");
 }

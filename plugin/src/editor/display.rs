@@ -79,8 +79,8 @@ impl Display {
         ui.painter().hline(lower.x_range(), lower.center().y, Stroke::new(1.0, theme::LINE));
         draw_waveform(ui.painter(), lower, &take.overview, theme::ACCENT);
         time_axis(ui.painter(), lower, take.seconds());
-        for (_, seconds) in view.session.shared().playheads.sounding().filter(|(id, _)| *id == take.id) {
-            let x = well.left() + well.width() * (seconds / take.seconds()).clamp(0.0, 1.0);
+        for head in view.session.shared().playheads.sounding().filter(|head| head.clip == take.id) {
+            let x = well.left() + well.width() * (head.seconds / take.seconds()).clamp(0.0, 1.0);
             ui.painter().vline(x, well.y_range(), Stroke::new(1.5, theme::SOUND));
         }
 
@@ -106,7 +106,7 @@ impl Display {
         let auditions = &view.session.shared().auditions;
         match (is_down, self.pressed) {
             (true, None) => {
-                let root = u8::try_from(view.params.root_key.value()).unwrap_or(60);
+                let root = u8::try_from(view.params.pads.pad(0).root_key.value()).unwrap_or(60);
                 let _ = auditions.push(Audition::Press(root, 0.9));
                 self.pressed = Some(root);
             }

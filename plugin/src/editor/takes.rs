@@ -105,7 +105,7 @@ fn entry(ui: &mut Ui, take: &Take, view: &View) {
 
     // At the press rather than the release: it is an instrument.
     let auditions = &view.session.shared().auditions;
-    let root = u8::try_from(view.params.root_key.value()).unwrap_or(60);
+    let root = u8::try_from(view.params.pads.pad(0).root_key.value()).unwrap_or(60);
     let pressed = response.is_pointer_button_down_on() && ui.input(|input| input.pointer.primary_pressed());
     let by_keyboard = response.clicked() && response.has_focus();
     if (pressed && !over_button) || by_keyboard {

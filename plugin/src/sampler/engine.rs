@@ -1,82 +1,73 @@
-//! The polyphonic sampler: turns note events into sounding [`Voice`]s.
+//! The polyphonic sampler: turns events into sounding [`Voice`]s.
 
 use std::sync::Arc;
 
 use super::{
-    EnvelopeTimes, MAX_VOICES, Playheads, Source, envelope::EnvelopeRates, interpolation::KernelBank,
-    voice::Voice,
+    Controller, Expression, MAX_VOICES, NoteTag, PADS, PadOutput, PadSettings, PlayMode, Playhead, Playheads,
+    Source,
+    channel::{CHANNELS, Channel},
+    interpolation::KernelBank,
+    pad::Pad,
+    ramp::Ramp,
+    steal,
+    voice::{Context, GAIN_TIME, Voice},
 };
 
-/// MIDI channels.
-const CHANNELS: usize = 16;
-/// Time constant of changes of the output gain, in seconds.
-const GAIN_SMOOTHING: f32 = 0.005;
-
-/// Names a note, or a group of them: an absent part stands for any.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NoteTag {
-    /// The host's own number for the note.
-    pub id: Option<i32>,
-    /// MIDI channel, 0..=15.
-    pub channel: Option<u8>,
-    /// MIDI key, 0..=127; 60 is middle C.
-    pub key: Option<u8>,
-}
-
-impl NoteTag {
-    /// A key on a channel.
-    #[must_use]
-    pub const fn key(channel: u8, key: u8) -> Self {
-        Self { id: None, channel: Some(channel), key: Some(key) }
-    }
-
-    /// Whether this pattern names `note`.
-    #[must_use]
-    pub fn matches(&self, note: &Self) -> bool {
-        fn same<T: PartialEq>(pattern: Option<T>, value: Option<T>) -> bool {
-            pattern.is_none() || value.is_none() || pattern == value
-        }
-        same(self.id, note.id) && same(self.channel, note.channel) && same(self.key, note.key)
-    }
-}
-
-/// How notes are played. Plain values of the parameters; units as there.
+/// What all pads share. Plain values of the parameters; units as there.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct SamplerSettings {
-    /// The key that plays the clip at its own pitch.
-    pub root_key: i32,
-    /// How much the key changes the pitch: 0 not at all, 1 one semitone a key.
-    pub key_tracking: f32,
-    /// Transposition in semitones.
-    pub tune: f32,
+pub struct Master {
+    /// Linear gain of the outputs.
+    pub gain: f32,
     /// Pitch bend range in semitones.
     pub bend_range: f32,
-    /// How much the velocity changes the level: 0 not at all, 1 from silence to full.
-    pub velocity_amount: f32,
-    /// Notes play to the end of the clip, whenever the key is let go.
-    pub one_shot: bool,
     /// Voices that may sound at once, 1..=[`MAX_VOICES`].
     pub polyphony: usize,
-    /// Linear gain of the output.
-    pub gain: f32,
-    /// The envelope.
-    pub envelope: EnvelopeTimes,
+    /// Depth of the vibrato with the modulation wheel at its top, in cents.
+    pub vibrato: f32,
+    /// How far the modulation wheel moves the cutoff, in octaves; may be negative.
+    pub wheel_cutoff: f32,
+    /// How far pressure moves the cutoff, in octaves; may be negative.
+    pub pressure_cutoff: f32,
 }
 
-impl Default for SamplerSettings {
+impl Default for Master {
     fn default() -> Self {
         Self {
-            root_key: 60,
-            key_tracking: 1.0,
-            tune: 0.0,
-            bend_range: 2.0,
-            velocity_amount: 1.0,
-            one_shot: false,
-            polyphony: MAX_VOICES,
             gain: 1.0,
-            envelope: EnvelopeTimes::default(),
+            bend_range: 2.0,
+            polyphony: MAX_VOICES,
+            vibrato: 50.0,
+            wheel_cutoff: 0.0,
+            pressure_cutoff: 2.0,
         }
     }
+}
+
+impl Master {
+    /// With everything in range; what is not a number takes its default.
+    fn repaired(self) -> Self {
+        let default = Self::default();
+        let limit = |value: f32, most: f32, default: f32| {
+            if value.is_nan() { default } else { value.clamp(-most, most) }
+        };
+        Self {
+            gain: limit(self.gain, 16.0, default.gain).max(0.0),
+            bend_range: limit(self.bend_range, 96.0, default.bend_range),
+            polyphony: self.polyphony.clamp(1, MAX_VOICES),
+            vibrato: limit(self.vibrato, 1_200.0, default.vibrato),
+            wheel_cutoff: limit(self.wheel_cutoff, 12.0, default.wheel_cutoff),
+            pressure_cutoff: limit(self.pressure_cutoff, 12.0, default.pressure_cutoff),
+        }
+    }
+}
+
+/// Two buffers of the same length to write to.
+#[derive(Debug, Default)]
+pub struct StereoOutput<'a> {
+    /// Left.
+    pub left: &'a mut [f32],
+    /// Right.
+    pub right: &'a mut [f32],
 }
 
 /// The sampler. Lives on the audio thread; see the [module](super) for its promises.
@@ -84,100 +75,96 @@ impl Default for SamplerSettings {
 pub struct Sampler {
     kernels: &'static KernelBank,
     sample_rate: f32,
-    settings: SamplerSettings,
-    rates: EnvelopeRates,
-    /// What the next note plays.
-    source: Option<Arc<Source>>,
+    master: Master,
+    pads: [Pad; PADS],
+    channels: [Channel; CHANNELS],
     voices: [Voice; MAX_VOICES],
-    /// Stolen voices in their last milliseconds.
+    /// Stolen and choked voices in their last milliseconds.
     fading: [Voice; MAX_VOICES],
-    /// Per channel: sustain pedal down; pitch bend -1..=1.
-    pedals: [bool; CHANNELS],
-    bends: [f32; CHANNELS],
-    /// Notes started so far.
+    /// Voices started so far.
     started: u64,
-    /// Smoothed output gain; `None` until the first sample, which takes the setting as it is.
-    gain: Option<f32>,
+    /// Output gain; `None` until the first sample, which takes the setting as it is.
+    gain: Option<Ramp>,
 }
 
 impl Sampler {
     /// A silent sampler for an output of `sample_rate` Hz. Not for the audio thread.
     #[must_use]
     pub fn new(sample_rate: f32) -> Self {
-        let settings = SamplerSettings::default();
         Self {
             kernels: KernelBank::shared(),
             sample_rate,
-            settings,
-            rates: EnvelopeRates::new(settings.envelope, sample_rate),
-            source: None,
+            master: Master::default(),
+            pads: std::array::from_fn(|_| Pad::new(sample_rate)),
+            channels: [Channel::REST; CHANNELS],
             voices: std::array::from_fn(|_| Voice::default()),
             fading: std::array::from_fn(|_| Voice::default()),
-            pedals: [false; CHANNELS],
-            bends: [0.0; CHANNELS],
             started: 0,
             gain: None,
         }
     }
 
-    /// Changes the output rate. Silences everything; the clip stays.
+    /// Changes the output rate. Silences everything; clips and settings stay.
     pub fn set_sample_rate(&mut self, sample_rate: f32) {
         self.sample_rate = sample_rate;
-        self.rates = EnvelopeRates::new(self.settings.envelope, sample_rate);
+        self.pads.iter_mut().for_each(|pad| pad.set_sample_rate(sample_rate));
         self.reset();
     }
 
-    /// Silences everything at once and forgets pedals, bends and the order of notes, so that the
+    /// Silences everything at once and forgets controllers and the order of notes, so that the
     /// same events give the same output again.
     pub fn reset(&mut self) {
         self.voices.iter_mut().chain(&mut self.fading).for_each(Voice::silence);
-        self.pedals = [false; CHANNELS];
-        self.bends = [0.0; CHANNELS];
+        self.channels = [Channel::REST; CHANNELS];
         self.started = 0;
         self.gain = None;
     }
 
-    /// What notes play from now on. Notes that sound go on with their clip.
-    pub fn set_source(&mut self, source: Option<Arc<Source>>) {
-        self.source = source;
+    /// What notes on a pad (from 0) play from now on. Notes that sound go on with their clip.
+    pub fn set_source(&mut self, pad: usize, source: Option<Arc<Source>>) {
+        if let Some(pad) = self.pads.get_mut(pad) {
+            pad.set_source(source);
+        }
     }
 
-    /// Takes over the parameters; cheap when nothing changed.
-    pub fn set_settings(&mut self, settings: SamplerSettings) {
-        if settings == self.settings {
-            return;
+    /// Takes over a pad's parameters; cheap when nothing changed.
+    pub fn set_pad(&mut self, pad: usize, settings: PadSettings) {
+        if self.pads.get_mut(pad).is_some_and(|pad| pad.set_settings(settings)) {
+            self.follow(|voice| voice.pad == pad);
         }
-        if settings.envelope != self.settings.envelope {
-            self.rates = EnvelopeRates::new(settings.envelope, self.sample_rate);
-        }
-        self.settings = settings;
-        self.update_pitches(None);
     }
 
-    /// A key goes down, with a velocity in 0..=1.
+    /// Takes over the parameters that all pads share; cheap when nothing changed.
+    pub fn set_master(&mut self, master: Master) {
+        if master != self.master {
+            self.master = master.repaired();
+            self.follow(|_| true);
+        }
+    }
+
+    /// A key goes down, with a velocity in 0..=1: every pad with a clip and that key sounds.
     pub fn note_on(&mut self, tag: NoteTag, velocity: f32) {
-        let Some(source) = self.source.clone() else { return };
-        let polyphony = self.settings.polyphony.clamp(1, MAX_VOICES);
-        while self.voices.iter().filter(|voice| voice.is_active()).count() >= polyphony {
-            self.steal();
-        }
-        let velocity = if velocity.is_finite() { velocity.clamp(0.0, 1.0) } else { 1.0 };
-        let gain = 1.0 - self.settings.velocity_amount * (1.0 - velocity * velocity);
-        self.started += 1;
-        let (settings, bends, sample_rate) = (self.settings, self.bends, self.sample_rate);
-        if let Some(voice) = self.voices.iter_mut().find(|voice| !voice.is_active()) {
-            voice.start(source, tag, gain, self.started, &self.rates);
-            tune(voice, &settings, &bends, sample_rate);
+        let Some(key) = tag.key else { return };
+        let has_key = |pad: &Pad| pad.has_key(key);
+        // First, so that the layers of one note do not choke each other.
+        let groups = self.pads.iter().filter(|pad| has_key(pad)).fold(0, |set, pad| set | group_bit(pad));
+        self.choke_groups(groups);
+        for index in 0..PADS {
+            if self.pads.get(index).is_some_and(has_key) {
+                self.start(index, tag, velocity, false);
+            }
         }
     }
 
     /// Keys go up.
     pub fn note_off(&mut self, tag: NoteTag) {
-        if self.settings.one_shot {
-            return;
-        }
-        for voice in self.voices.iter_mut().filter(|v| v.is_active() && tag.matches(&v.tag)) {
-            if pedal_of(&self.pedals, voice) {
+        let channels = &self.channels;
+        for voice in self.voices.iter_mut().filter(|v| !v.is_trigger && v.is_active() && tag.matches(&v.tag))
+        {
+            if voice.mode == PlayMode::OneShot {
+                continue;
+            }
+            if channel_of(channels, voice).pedal {
                 voice.held_by_pedal = true;
             } else {
                 voice.release();
@@ -185,15 +172,32 @@ impl Sampler {
         }
     }
 
+    /// Plays a pad at its root key, whatever its keys, as a click on it in the window does.
+    pub fn trigger(&mut self, pad: usize, velocity: f32) {
+        let Some((groups, root)) = self.pads.get(pad).map(|pad| (group_bit(pad), pad.settings().root_key))
+        else {
+            return;
+        };
+        self.choke_groups(groups);
+        let key = u8::try_from(root).ok();
+        self.start(pad, NoteTag { key, ..NoteTag::default() }, velocity, true);
+    }
+
+    /// Lets go of a pad that was triggered.
+    pub fn release(&mut self, pad: usize) {
+        let is_it = |v: &&mut Voice| v.is_trigger && v.pad == pad && v.mode != PlayMode::OneShot;
+        self.voices.iter_mut().filter(is_it).for_each(Voice::release);
+    }
+
     /// Notes are cut short, within 5 ms.
     pub fn choke(&mut self, tag: NoteTag) {
-        self.voices.iter_mut().filter(|v| tag.matches(&v.tag)).for_each(Voice::kill);
+        self.fade_out(|voice| tag.matches(&voice.tag));
     }
 
     /// The sustain pedal of a channel moves.
     pub fn set_pedal(&mut self, channel: u8, down: bool) {
-        let Some(pedal) = self.pedals.get_mut(usize::from(channel)) else { return };
-        *pedal = down;
+        let Some(state) = self.channels.get_mut(usize::from(channel)) else { return };
+        state.pedal = down;
         if !down {
             self.voices
                 .iter_mut()
@@ -202,33 +206,28 @@ impl Sampler {
         }
     }
 
-    /// The pitch wheel of a channel moves: -1..=1 of the bend range.
-    pub fn set_bend(&mut self, channel: u8, bend: f32) {
-        if let Some(value) = self.bends.get_mut(usize::from(channel))
-            && bend.is_finite()
-        {
-            *value = bend.clamp(-1.0, 1.0);
-            self.update_pitches(Some(channel));
+    /// Another controller of a channel moves; see [`super::channel`] for what it does.
+    pub fn set_controller(&mut self, channel: u8, controller: Controller, value: f32) {
+        if let Some(state) = self.channels.get_mut(usize::from(channel)) {
+            state.set(controller, value);
+            self.follow(|voice| voice.tag.channel.is_none_or(|c| c == channel));
         }
     }
 
-    /// Retunes single notes, in semitones.
-    pub fn set_note_tuning(&mut self, tag: NoteTag, semitones: f32) {
-        let (settings, bends, sample_rate) = (self.settings, self.bends, self.sample_rate);
-        for voice in self.voices.iter_mut().filter(|v| v.is_active() && tag.matches(&v.tag)) {
-            voice.tuning = semitones;
-            tune(voice, &settings, &bends, sample_rate);
+    /// All controllers of a channel go back to rest.
+    pub fn reset_controllers(&mut self, channel: u8) {
+        self.set_pedal(channel, false);
+        if let Some(state) = self.channels.get_mut(usize::from(channel)) {
+            *state = Channel::REST;
+            self.follow(|voice| voice.tag.channel.is_none_or(|c| c == channel));
         }
     }
 
-    /// Changes the gain (linear) of single notes.
-    pub fn set_note_volume(&mut self, tag: NoteTag, volume: f32) {
-        self.voices.iter_mut().filter(|v| tag.matches(&v.tag)).for_each(|v| v.set_volume(volume));
-    }
-
-    /// Changes the balance (-1..=1) of single notes.
-    pub fn set_note_pan(&mut self, tag: NoteTag, pan: f32) {
-        self.voices.iter_mut().filter(|v| tag.matches(&v.tag)).for_each(|v| v.set_pan(pan));
+    /// Changes something about single notes.
+    pub fn set_expression(&mut self, tag: NoteTag, expression: Expression) {
+        let is_it = |voice: &Voice| voice.is_active() && tag.matches(&voice.tag);
+        self.voices.iter_mut().filter(|v| is_it(v)).for_each(|v| v.expressions.set(expression));
+        self.follow(is_it);
     }
 
     /// Whether anything sounds.
@@ -237,90 +236,156 @@ impl Sampler {
         self.voices.iter().chain(&self.fading).any(Voice::is_active)
     }
 
-    /// Writes the next samples of all voices to `left` and `right` (of the same length) and moves
-    /// time on by that many. Calls `on_end` for every note that ends.
-    pub fn render(&mut self, left: &mut [f32], right: &mut [f32], mut on_end: impl FnMut(NoteTag)) {
+    /// Writes the next samples of all voices and moves time on by that many. `left` and `right` (of the same
+    /// length) are the main output, `pads` the pads' own ones, of the same length too; a pad whose
+    /// own output is not there or empty goes to the main one. Calls `on_end` for every note of a
+    /// host whose last voice ends.
+    pub fn render(
+        &mut self,
+        left: &mut [f32],
+        right: &mut [f32],
+        pads: &mut [StereoOutput<'_>],
+        mut on_end: impl FnMut(NoteTag),
+    ) {
         left.fill(0.0);
         right.fill(0.0);
-        for voice in self.voices.iter_mut().chain(&mut self.fading) {
-            if voice.render(self.kernels, &self.rates, self.sample_rate, left, right) {
-                on_end(voice.tag);
+        for output in &mut *pads {
+            output.left.fill(0.0);
+            output.right.fill(0.0);
+        }
+        let mut ended = [None; 2 * MAX_VOICES];
+        for (voice, ended) in self.voices.iter_mut().chain(&mut self.fading).zip(&mut ended) {
+            let Some(pad) = self.pads.get(voice.pad) else { continue };
+            let own = pads.get_mut(voice.pad).filter(|own| {
+                voice.output == PadOutput::Own
+                    && own.left.len() == left.len()
+                    && own.right.len() == left.len()
+            });
+            let (left, right) = match own {
+                Some(own) => (&mut *own.left, &mut *own.right),
+                None => (&mut *left, &mut *right),
+            };
+            let is_over = voice.render(self.kernels, pad.rates(), self.sample_rate, left, right);
+            *ended = (is_over && !voice.is_trigger).then_some(voice.tag);
+        }
+        self.apply_gain(left, right, pads);
+        for (index, tag) in ended.iter().enumerate() {
+            let Some(tag) = tag else { continue };
+            let goes_on = |v: &Voice| v.is_active() && !v.is_trigger && v.tag == *tag;
+            let is_repeated = ended.iter().take(index).any(|earlier| *earlier == Some(*tag));
+            if !is_repeated && !self.voices.iter().chain(&self.fading).any(goes_on) {
+                on_end(*tag);
             }
         }
-        let target = self.settings.gain;
-        let smoothing = 1.0 - (-1.0 / (GAIN_SMOOTHING * self.sample_rate)).exp();
-        let mut gain = self.gain.unwrap_or(target);
-        for (left, right) in left.iter_mut().zip(right.iter_mut()) {
-            *left *= gain;
-            *right *= gain;
-            gain += (target - gain) * smoothing;
-        }
-        self.gain = Some(gain);
     }
 
     /// Writes where the voices are.
     pub fn publish(&self, playheads: &Playheads) {
         for (index, voice) in self.voices.iter().enumerate() {
-            playheads.publish(index, voice.playhead());
+            let head = voice.playhead().map(|(clip, seconds)| Playhead { pad: voice.pad, clip, seconds });
+            playheads.publish(index, head);
         }
     }
 
-    /// Frees one voice: the quietest of those let go, or else the oldest. It fades out on the
-    /// side.
-    fn steal(&mut self) {
-        let quietest = |voices: &[Voice; MAX_VOICES]| {
-            let candidates = voices.iter().enumerate().filter(|(_, v)| v.is_active() && v.is_releasing());
-            candidates.min_by(|(_, a), (_, b)| a.level().total_cmp(&b.level())).map(|(i, _)| i)
+    /// Scales every output.
+    fn apply_gain(&mut self, left: &mut [f32], right: &mut [f32], pads: &mut [StereoOutput<'_>]) {
+        let mut gain = self.gain.unwrap_or(Ramp::at(self.master.gain));
+        gain.aim(self.master.gain, (GAIN_TIME * self.sample_rate) as u32);
+        let scale = |left: &mut [f32], right: &mut [f32]| {
+            let mut gain = gain;
+            for (left, right) in left.iter_mut().zip(right) {
+                let gain = gain.next();
+                *left *= gain;
+                *right *= gain;
+            }
+            gain
         };
-        let oldest = |voices: &[Voice; MAX_VOICES]| {
-            let candidates = voices.iter().enumerate().filter(|(_, v)| v.is_active());
-            candidates.min_by_key(|(_, v)| v.started).map(|(i, _)| i)
-        };
-        let Some(victim) = quietest(&self.voices)
-            .or_else(|| oldest(&self.voices))
-            .and_then(|index| self.voices.get_mut(index))
+        pads.iter_mut().for_each(|output| {
+            scale(output.left, output.right);
+        });
+        self.gain = Some(scale(left, right));
+    }
+
+    /// Starts a voice on a pad, if that has something to play.
+    fn start(&mut self, pad: usize, tag: NoteTag, velocity: f32, is_trigger: bool) {
+        let Some(way) = self.pads.get_mut(pad).and_then(Pad::start) else { return };
+        while self.voices.iter().filter(|voice| voice.is_active()).count() >= self.master.polyphony {
+            let Some(victim) = steal::victim(&self.voices, pad, tag.key) else { break };
+            self.move_out(victim);
+        }
+        let Some(context) = context(pad, &tag, &self.pads, &self.channels, &self.master, self.sample_rate)
         else {
             return;
         };
-        // With no slot free, the one that has faded furthest is given up.
-        let slot = self.fading.iter_mut().min_by(|a, b| {
-            let level = |v: &Voice| if v.is_active() { v.level() } else { -1.0 };
-            level(a).total_cmp(&level(b))
-        });
-        if let Some(slot) = slot {
-            std::mem::swap(slot, victim);
-            slot.kill();
+        if let Some(voice) = self.voices.iter_mut().find(|voice| !voice.is_active()) {
+            self.started += 1;
+            *voice = Voice::start(way, pad, tag, velocity, self.started, &context);
+            voice.is_trigger = is_trigger;
         }
-        victim.silence();
     }
 
-    /// Recomputes the playback speeds, of one channel or all.
-    fn update_pitches(&mut self, channel: Option<u8>) {
-        let (settings, bends, sample_rate) = (self.settings, self.bends, self.sample_rate);
-        for voice in self.voices.iter_mut().chain(&mut self.fading).filter(|v| v.is_active()) {
-            if channel.is_none() || voice.tag.channel.is_none() || voice.tag.channel == channel {
-                tune(voice, &settings, &bends, sample_rate);
+    /// Ends the voices of choke groups, given as a set of bits.
+    fn choke_groups(&mut self, groups: u32) {
+        if groups != 0 {
+            self.fade_out(|voice| groups & (1 << voice.choke_group) != 0);
+        }
+    }
+
+    /// Fades out voices on the side, where they do not count.
+    fn fade_out(&mut self, is_it: impl Fn(&Voice) -> bool) {
+        for index in 0..MAX_VOICES {
+            if self.voices.get(index).is_some_and(|voice| voice.is_active() && is_it(voice)) {
+                self.move_out(index);
+            }
+        }
+    }
+
+    /// Frees a voice, which fades out on the side.
+    fn move_out(&mut self, index: usize) {
+        let Some(voice) = self.voices.get_mut(index) else { return };
+        // With no slot free, the one that has faded furthest is given up.
+        let level = |v: &Voice| if v.is_active() { v.level() } else { -1.0 };
+        if let Some(slot) = self.fading.iter_mut().min_by(|a, b| level(a).total_cmp(&level(b))) {
+            std::mem::swap(slot, voice);
+            slot.kill();
+        }
+        voice.silence();
+    }
+
+    /// Makes voices follow settings, controllers and expressions.
+    fn follow(&mut self, is_it: impl Fn(&Voice) -> bool) {
+        for voice in self.voices.iter_mut().chain(&mut self.fading).filter(|v| v.is_active() && is_it(v)) {
+            let (pads, channels) = (&self.pads, &self.channels);
+            if let Some(context) =
+                context(voice.pad, &voice.tag, pads, channels, &self.master, self.sample_rate)
+            {
+                voice.follow(&context);
             }
         }
     }
 }
 
-/// Whether the sustain pedal holds this voice.
-fn pedal_of(pedals: &[bool; CHANNELS], voice: &Voice) -> bool {
-    pedals.get(usize::from(voice.tag.channel.unwrap_or(0))).is_some_and(|down| *down)
+/// The choke group of a pad as a set of bits; empty for none.
+fn group_bit(pad: &Pad) -> u32 {
+    (1 << pad.settings().choke_group) & !1
 }
 
-/// Sets a voice's speed: equal temperament around the root key, plus all transpositions.
-fn tune(voice: &mut Voice, settings: &SamplerSettings, bends: &[f32; CHANNELS], sample_rate: f32) {
-    let key = voice.tag.key.map_or(settings.root_key, i32::from);
-    let bend = bends.get(usize::from(voice.tag.channel.unwrap_or(0))).copied().unwrap_or(0.0);
-    let semitones = (key - settings.root_key) as f32 * settings.key_tracking
-        + settings.tune
-        + bend * settings.bend_range
-        + voice.tuning;
-    if let Some(source_rate) = voice.source_rate() {
-        voice.set_ratio(2f64.powf(f64::from(semitones) / 12.0) * source_rate / f64::from(sample_rate));
-    }
+/// The channel of a voice; those without one are on the first.
+fn channel_of<'a>(channels: &'a [Channel; CHANNELS], voice: &Voice) -> &'a Channel {
+    channels.get(usize::from(voice.tag.channel.unwrap_or(0))).unwrap_or(&Channel::REST)
+}
+
+/// What a note on a pad depends on.
+fn context<'a>(
+    pad: usize,
+    tag: &NoteTag,
+    pads: &'a [Pad; PADS],
+    channels: &'a [Channel; CHANNELS],
+    master: &'a Master,
+    sample_rate: f32,
+) -> Option<Context<'a>> {
+    let channel = channels.get(usize::from(tag.channel.unwrap_or(0))).unwrap_or(&Channel::REST);
+    Some(Context { pad: pads.get(pad)?, channel, master, sample_rate })
 }
 
 #[cfg(test)]

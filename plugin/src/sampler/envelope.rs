@@ -1,24 +1,28 @@
 //! The ADSR envelope of a voice, computed sample by sample.
 
-/// Shortest release: long enough that letting go of a key never clicks.
-const SHORTEST_RELEASE: f32 = 0.004;
+/// Shortest decay and release: at once would click. Their exponentials are steepest at first, as
+/// steep as a straight line of 2.9 ms.
+const SHORTEST_FALL: f32 = 0.02;
 /// How long a voice takes to fall silent when it is stolen or choked, in seconds.
-const KILL_TIME: f32 = 0.005;
-/// Level below which a releasing voice is over (-100 dB).
-const SILENCE: f32 = 1e-5;
+pub const KILL_TIME: f32 = 0.005;
+/// Longest stage in seconds.
+const LONGEST: f32 = 60.0;
+/// Level below which a falling voice is over (-100 dB), and distance at which the sustain level is
+/// reached.
+const SILENCE: f64 = 1e-5;
 /// `ln(1000)`: the exponential stages fall by 60 dB in their nominal time.
-const SIXTY_DB: f32 = 6.907_755;
+const SIXTY_DB: f64 = 6.907_755_278_982_137;
 
 /// Times and level of an envelope, as the parameters give them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EnvelopeTimes {
     /// Linear rise from silence, in seconds; 0 leaves the clip's own onset untouched.
     pub attack: f32,
-    /// Exponential fall to the sustain level: 60 dB of the way, in seconds.
+    /// Exponential fall to the sustain level: 60 dB of the way, in seconds, at least 20 ms.
     pub decay: f32,
     /// Level held until the key is let go, 0..=1.
     pub sustain: f32,
-    /// Exponential fall after the key is let go: 60 dB, in seconds.
+    /// Exponential fall after the key is let go: 60 dB, in seconds, at least 20 ms.
     pub release: f32,
 }
 
@@ -31,25 +35,27 @@ impl Default for EnvelopeTimes {
 /// [`EnvelopeTimes`] at a sample rate: the increments and factors per sample.
 #[derive(Clone, Copy, Debug)]
 pub struct EnvelopeRates {
-    attack_step: f32,
-    decay_factor: f32,
-    sustain: f32,
-    release_factor: f32,
-    kill_step: f32,
+    attack_step: f64,
+    decay_factor: f64,
+    sustain: f64,
+    release_factor: f64,
+    kill_step: f64,
 }
 
 impl EnvelopeRates {
     /// Rates for `sample_rate` Hz. Values that are not finite or out of range are clamped.
     #[must_use]
     pub fn new(times: EnvelopeTimes, sample_rate: f32) -> Self {
-        let samples = |seconds: f32| (seconds.clamp(0.0, 60.0) * sample_rate).max(1.0);
-        let factor = |seconds: f32| (-SIXTY_DB / samples(seconds)).exp();
+        // In this order, what is not a number becomes the least.
+        let samples =
+            |seconds: f32, least: f32| f64::from(seconds.max(least).min(LONGEST) * sample_rate).max(1.0);
+        let factor = |seconds: f32| (-SIXTY_DB / samples(seconds, SHORTEST_FALL)).exp();
         Self {
-            attack_step: 1.0 / samples(times.attack),
+            attack_step: 1.0 / samples(times.attack, 0.0),
             decay_factor: factor(times.decay),
-            sustain: if times.sustain.is_nan() { 1.0 } else { times.sustain.clamp(0.0, 1.0) },
-            release_factor: factor(times.release.max(SHORTEST_RELEASE)),
-            kill_step: 1.0 / samples(KILL_TIME),
+            sustain: if times.sustain.is_nan() { 1.0 } else { f64::from(times.sustain.clamp(0.0, 1.0)) },
+            release_factor: factor(times.release),
+            kill_step: 1.0 / samples(KILL_TIME, 0.0),
         }
     }
 }
@@ -59,18 +65,20 @@ impl EnvelopeRates {
 enum Stage {
     Attack,
     Decay,
+    /// At the sustain level, until that moves.
+    Sustain,
     Release,
     Kill,
     Over,
 }
 
-/// The running envelope of one voice.
+/// The running envelope of one voice. In double precision, so that long stages add up.
 #[derive(Clone, Copy, Debug)]
 pub struct Envelope {
     stage: Stage,
-    level: f32,
+    level: f64,
     /// Factor of the linear fade of [`Self::kill`], 1 until then.
-    fade: f32,
+    fade: f64,
 }
 
 impl Envelope {
@@ -90,7 +98,7 @@ impl Envelope {
 
     /// The key was let go.
     pub fn release(&mut self) {
-        if matches!(self.stage, Stage::Attack | Stage::Decay) {
+        if matches!(self.stage, Stage::Attack | Stage::Decay | Stage::Sustain) {
             self.stage = Stage::Release;
         }
     }
@@ -117,7 +125,22 @@ impl Envelope {
     /// Current level, 0..=1.
     #[must_use]
     pub fn level(&self) -> f32 {
-        self.level * self.fade
+        (self.level * self.fade) as f32
+    }
+
+    /// Writes the levels of the next samples. Answers how many there were before it was over.
+    pub fn fill(&mut self, rates: &EnvelopeRates, levels: &mut [f32]) -> usize {
+        if self.stage == Stage::Sustain && self.level == rates.sustain {
+            levels.fill(self.level());
+            return levels.len();
+        }
+        for (i, level) in levels.iter_mut().enumerate() {
+            if self.is_over() {
+                return i;
+            }
+            *level = self.next(rates);
+        }
+        levels.len()
     }
 
     /// The level for this sample; moves on by one.
@@ -134,9 +157,17 @@ impl Envelope {
             }
             Stage::Decay => {
                 self.level = rates.sustain + (self.level - rates.sustain) * rates.decay_factor;
-                // Without sustain there is nothing more to come (and no denormal numbers to crunch).
                 if self.level < SILENCE {
+                    // Without sustain there is nothing more to come.
                     self.stage = Stage::Over;
+                } else if (self.level - rates.sustain).abs() < SILENCE {
+                    self.level = rates.sustain;
+                    self.stage = Stage::Sustain;
+                }
+            }
+            Stage::Sustain => {
+                if self.level != rates.sustain {
+                    self.stage = Stage::Decay;
                 }
             }
             Stage::Release => {

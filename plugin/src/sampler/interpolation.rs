@@ -11,6 +11,8 @@ use std::sync::OnceLock;
 
 /// Length of every kernel in source samples.
 pub const TAPS: usize = 48;
+/// Samples of silence on either side of what is read: the kernel may lie anywhere on it.
+pub const PADDING: usize = TAPS;
 /// Fractional positions tabulated between two source samples.
 const PHASES: usize = 256;
 /// Kernels per octave of playback ratio above 1.
@@ -61,19 +63,23 @@ impl KernelBank {
 
     /// The value of `samples` at `position`, with the kernel from [`Self::index_for`].
     ///
-    /// `samples` carries `TAPS / 2` samples of padding before position 0 and after the last
-    /// position asked for; outside of that the result is 0.
+    /// `samples` carries [`PADDING`] samples before position 0 and after the last; where the kernel
+    /// would reach beyond that the result is 0.
     #[inline]
     #[must_use]
     pub fn interpolate(&self, index: usize, samples: &[f32], position: f64) -> f32 {
-        let whole = position.floor();
-        let phase = (position - whole) as f32 * PHASES as f32;
+        // Sample n sits at index n + PADDING; the window is [n - TAPS / 2 + 1, n + TAPS / 2].
+        let place = position + (PADDING - TAPS / 2 + 1) as f64;
+        if place < 0.0 {
+            return 0.0;
+        }
+        // Of a number that is not negative, the cast is the floor.
+        let start = place as usize;
+        let phase = (place - start as f64) as f32 * PHASES as f32;
         let row = (phase as usize).min(PHASES - 1);
         let blend = phase - row as f32;
-        // Sample n sits at index n + TAPS / 2; the window is [n - TAPS / 2 + 1, n + TAPS / 2].
-        let start = whole as usize + 1;
         let (Some(window), Some(rows)) = (
-            samples.get(start..start + TAPS),
+            samples.get(start..).and_then(|rest| rest.first_chunk::<TAPS>()),
             self.tables.get(index).and_then(|table| table.get(row * TAPS..(row + 2) * TAPS)),
         ) else {
             return 0.0;
@@ -146,7 +152,7 @@ mod tests {
 
     /// A padded sine of `frequency` cycles per sample.
     fn sine(frequency: f64, len: usize) -> Vec<f32> {
-        (0..len + TAPS).map(|i| (TAU * frequency * (i as f64 - (TAPS / 2) as f64)).sin() as f32).collect()
+        (0..len + 2 * PADDING).map(|i| (TAU * frequency * (i as f64 - PADDING as f64)).sin() as f32).collect()
     }
 
     /// Largest error, in dB, of reading a sine at many fractions, against the sine itself.
@@ -175,7 +181,7 @@ mod tests {
         for i in 0..200 {
             let position = f64::from(i) + 0.37;
             let got = KernelBank::shared().interpolate(0, &ramp, position);
-            let want = (position as f32 + (TAPS / 2) as f32) / 300.0;
+            let want = (position as f32 + PADDING as f32) / 300.0;
             assert!((got - want).abs() < 1e-4, "{position}: {got} against {want}");
         }
     }
@@ -198,7 +204,7 @@ mod tests {
         assert_eq!(KernelBank::index_for(1.01), 1);
         assert_eq!(KernelBank::index_for(1e300), STEPS_PER_OCTAVE);
         assert_eq!(KernelBank::index_for(f64::NAN), 0);
-        let samples = [1f32; TAPS];
+        let samples = [1f32; 2 * PADDING];
         for position in [-1e9, -1.0, 1.0, 1e9, f64::NAN, f64::MAX] {
             let value = KernelBank::shared().interpolate(0, &samples, position.min(1e15));
             assert!(value.is_finite());

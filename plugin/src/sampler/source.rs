@@ -1,9 +1,7 @@
 //! A clip made ready for the sampler: padded, with octave-decimated copies for high pitches.
 
-use super::interpolation::{TAPS, kaiser, sinc};
+use super::interpolation::{PADDING, kaiser, sinc};
 
-/// Samples of silence on either side of every level: what the interpolation kernel overlaps.
-const PADDING: usize = TAPS / 2;
 /// Most levels: the last serves playback ratios up to `2^MAX_LEVELS`.
 const MAX_LEVELS: usize = 7;
 /// Half the length of the decimation filter, in samples of the finer level.
@@ -54,6 +52,13 @@ impl Source {
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// A sample of the recording; silence before its beginning and after its end.
+    #[must_use]
+    pub fn sample(&self, index: i64) -> f32 {
+        let place = usize::try_from(index.saturating_add(PADDING as i64)).ok();
+        place.and_then(|place| self.level(0).get(place)).copied().unwrap_or(0.0)
     }
 
     /// Rate of the recording in Hz.

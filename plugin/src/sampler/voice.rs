@@ -1,111 +1,195 @@
-//! One voice: a place in a clip, moving at a pitch, under an envelope.
+//! One voice: a note on its way through a clip, at a pitch, through a filter, under an envelope.
 
 use std::sync::Arc;
 
 use super::{
-    Source,
-    engine::NoteTag,
+    FilterTarget, Master, NoteTag, Source,
+    channel::{Channel, Expressions, Modulation},
     envelope::{Envelope, EnvelopeRates},
+    filter::Filter,
     interpolation::KernelBank,
+    pad::{Pad, PadOutput, PlayMode},
+    path::{Path, Reader},
+    ramp::Ramp,
 };
 
 /// Slowest and fastest playback, in clip samples per output sample.
 const RATIOS: std::ops::RangeInclusive<f64> = (1.0 / 256.0)..=64.0;
-/// Time constant of gain and pan changes during a note, in seconds.
-const GAIN_SMOOTHING: f32 = 0.003;
+/// How long changes of level and balance take, in seconds.
+pub const GAIN_TIME: f32 = 0.005;
+/// Frequency of the vibrato in Hz.
+pub const VIBRATO_HZ: f64 = 5.5;
+/// Samples between two steps of the vibrato, counted from the beginning of the note.
+pub const VIBRATO_STEP: u64 = 16;
+/// Most samples worked on at once. The result does not depend on it.
+const CHUNK: usize = 64;
 
 /// One note being played. Silent voices hold no clip.
 #[derive(Debug)]
 pub struct Voice {
-    /// What it plays; kept even when the sampler moves on to another clip.
+    /// What it plays; kept even when the pad moves on to another clip.
     source: Option<Arc<Source>>,
+    path: Path,
+    /// Number of the pad.
+    pub pad: usize,
     /// Which note it is.
     pub tag: NoteTag,
+    /// Whether a click on the pad started it, rather than a key.
+    pub is_trigger: bool,
     /// Order of note-ons, for stealing the oldest.
     pub started: u64,
-    /// Clip samples from the start of the clip.
-    position: f64,
-    /// Clip samples per output sample.
-    ratio: f64,
-    /// [`Source::level_for`] and [`KernelBank::index_for`] of the ratio.
-    level: usize,
-    kernel: usize,
-    envelope: Envelope,
+    /// What the pad said when the note began.
+    pub mode: PlayMode,
+    /// See [`Self::mode`].
+    pub choke_group: u8,
+    /// See [`Self::mode`].
+    pub output: PadOutput,
     /// The key was let go, but the sustain pedal holds the note.
     pub held_by_pedal: bool,
     /// Gain from velocity, 0..=1.
     velocity_gain: f32,
-    /// Per-note expressions: semitones, linear gain, pan -1..=1.
-    pub tuning: f32,
-    volume: f32,
-    pan: f32,
-    /// Smoothed gain of each output.
-    gains: [f32; 2],
+    /// What the host changed about this note.
+    pub expressions: Expressions,
+    /// Samples since the note began.
+    age: u64,
+    /// Clip samples per output sample, without and with the vibrato.
+    steady_ratio: f64,
+    ratio: f64,
+    /// Depth of the vibrato in semitones.
+    vibrato: f32,
+    /// [`Source::level_for`] and [`KernelBank::index_for`] of the ratio.
+    level: usize,
+    kernel: usize,
+    envelope: Envelope,
+    filter: Filter,
+    /// The clip is over; the filter rings on.
+    is_ringing: bool,
+    /// Gain of each output.
+    gains: [Ramp; 2],
 }
 
 impl Default for Voice {
     fn default() -> Self {
         Self {
             source: None,
+            path: Path::EMPTY,
+            pad: 0,
             tag: NoteTag::default(),
+            is_trigger: false,
             started: 0,
-            position: 0.0,
-            ratio: 1.0,
+            mode: PlayMode::Gate,
+            choke_group: 0,
+            output: PadOutput::Main,
+            held_by_pedal: false,
+            velocity_gain: 0.0,
+            expressions: Expressions::REST,
+            age: 0,
+            steady_ratio: 0.0,
+            ratio: 0.0,
+            vibrato: 0.0,
             level: 0,
             kernel: 0,
             envelope: Envelope::OVER,
-            held_by_pedal: false,
-            velocity_gain: 0.0,
-            tuning: 0.0,
-            volume: 1.0,
-            pan: 0.0,
-            gains: [0.0; 2],
+            filter: Filter::off(),
+            is_ringing: false,
+            gains: [Ramp::at(0.0); 2],
         }
     }
 }
 
+/// What a voice needs to know of the rest of the sampler.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// The voice's pad.
+    pub pad: &'a Pad,
+    /// The voice's channel.
+    pub channel: &'a Channel,
+    /// What all pads share.
+    pub master: &'a Master,
+    /// Rate of the output in Hz.
+    pub sample_rate: f32,
+}
+
 impl Voice {
-    /// Begins a note: `source` from its start. Call [`Self::set_ratio`] next.
+    /// A note of `tag` on pad number `pad`, at its beginning.
+    #[must_use]
     pub fn start(
-        &mut self,
-        source: Arc<Source>,
+        (source, path): (Arc<Source>, Path),
+        pad: usize,
         tag: NoteTag,
-        velocity_gain: f32,
+        velocity: f32,
         started: u64,
-        rates: &EnvelopeRates,
-    ) {
-        *self = Self {
+        context: &Context<'_>,
+    ) -> Self {
+        let settings = context.pad.settings();
+        let mut voice = Self {
             source: Some(source),
+            path,
+            pad,
             tag,
             started,
-            envelope: Envelope::start(rates),
-            velocity_gain,
+            mode: settings.mode,
+            choke_group: settings.choke_group,
+            output: settings.output,
+            velocity_gain: settings.velocity_gain(velocity),
+            envelope: Envelope::start(context.pad.rates()),
             ..Self::default()
         };
-        self.gains = self.target_gains();
+        let modulation = voice.modulation(context);
+        voice.tune(context, &modulation);
+        voice.filter = Filter::new(filter_target(context, &modulation));
+        voice.gains = voice.target_gains(context, &modulation).map(Ramp::at);
+        voice
+    }
+
+    /// Follows settings, controllers and expressions.
+    pub fn follow(&mut self, context: &Context<'_>) {
+        let modulation = self.modulation(context);
+        self.tune(context, &modulation);
+        self.filter.aim(filter_target(context, &modulation), context.sample_rate);
+        let samples = (GAIN_TIME * context.sample_rate) as u32;
+        let targets = self.target_gains(context, &modulation);
+        for (gain, target) in self.gains.iter_mut().zip(targets) {
+            gain.aim(target, samples);
+        }
+    }
+
+    fn modulation(&self, context: &Context<'_>) -> Modulation {
+        Modulation::new(context.channel, &self.expressions, context.master)
+    }
+
+    /// Sets the pitch: equal temperament around the root key, plus all transpositions.
+    fn tune(&mut self, context: &Context<'_>, modulation: &Modulation) {
+        let settings = context.pad.settings();
+        let key = self.tag.key.map_or(settings.root_key, i32::from);
+        let semitones =
+            (key - settings.root_key) as f32 * settings.key_tracking + settings.tune + modulation.semitones;
+        let source_rate = self.source.as_ref().map_or(1.0, |source| source.sample_rate());
+        self.steady_ratio =
+            2f64.powf(f64::from(semitones) / 12.0) * source_rate / f64::from(context.sample_rate);
+        // The next step of the vibrato takes a new depth into account.
+        self.vibrato = modulation.vibrato;
+        let bent = self.ratio_with_vibrato(context.sample_rate, self.age / VIBRATO_STEP * VIBRATO_STEP);
+        self.set_ratio(bent);
+    }
+
+    /// The speed at an age of the note.
+    fn ratio_with_vibrato(&self, sample_rate: f32, age: u64) -> f64 {
+        if self.vibrato == 0.0 {
+            return self.steady_ratio;
+        }
+        let phase = std::f64::consts::TAU * VIBRATO_HZ * age as f64 / f64::from(sample_rate);
+        self.steady_ratio * 2f64.powf(f64::from(self.vibrato) / 12.0 * phase.sin())
     }
 
     /// Sets the playback speed in clip samples per output sample.
-    pub fn set_ratio(&mut self, ratio: f64) {
-        self.ratio = if ratio.is_finite() { ratio.clamp(*RATIOS.start(), *RATIOS.end()) } else { 1.0 };
-        self.level = self.source.as_ref().map_or(0, |source| source.level_for(self.ratio));
-        self.kernel = KernelBank::index_for(self.ratio / (1u64 << self.level) as f64);
-    }
-
-    /// Rate of the clip in Hz, if it plays one.
-    #[must_use]
-    pub fn source_rate(&self) -> Option<f64> {
-        self.source.as_ref().map(|source| source.sample_rate())
-    }
-
-    /// Sets the note's own gain (linear).
-    pub fn set_volume(&mut self, volume: f32) {
-        self.volume = if volume.is_finite() { volume.clamp(0.0, 4.0) } else { 1.0 };
-    }
-
-    /// Sets the note's own balance, -1 (left) ..= 1 (right).
-    pub fn set_pan(&mut self, pan: f32) {
-        self.pan = if pan.is_finite() { pan.clamp(-1.0, 1.0) } else { 0.0 };
+    fn set_ratio(&mut self, ratio: f64) {
+        let ratio = if ratio.is_finite() { ratio.clamp(*RATIOS.start(), *RATIOS.end()) } else { 1.0 };
+        if ratio != self.ratio {
+            self.ratio = ratio;
+            self.level = self.source.as_ref().map_or(0, |source| source.level_for(ratio));
+            self.kernel = KernelBank::index_for(ratio / (1u64 << self.level) as f64);
+        }
     }
 
     /// The key (or the pedal) let go.
@@ -147,10 +231,10 @@ impl Voice {
     #[must_use]
     pub fn playhead(&self) -> Option<(u64, f32)> {
         let source = self.source.as_ref()?;
-        Some((source.id(), (self.position / source.sample_rate()) as f32))
+        Some((source.id(), (self.path.clip_position() / source.sample_rate()) as f32))
     }
 
-    /// Adds its sound to `left` and `right`. Answers whether it ended in this call.
+    /// Adds its sound to `left` and `right` (of the same length). Answers whether it ended in this call.
     pub fn render(
         &mut self,
         kernels: &KernelBank,
@@ -159,36 +243,101 @@ impl Voice {
         left: &mut [f32],
         right: &mut [f32],
     ) -> bool {
-        let Some(source) = &self.source else { return false };
-        let samples = source.level(self.level);
-        let scale = 1.0 / (1u64 << self.level) as f64;
-        let end = source.len() as f64;
-        let targets = self.target_gains();
-        let smoothing = 1.0 - (-1.0 / (GAIN_SMOOTHING * sample_rate)).exp();
-        let mut over = false;
-        for (left, right) in left.iter_mut().zip(right.iter_mut()) {
-            if self.position >= end || self.envelope.is_over() {
-                over = true;
+        // Never the last reference: see [`super::Handover`].
+        let Some(source) = self.source.clone() else { return false };
+        let mut done = 0;
+        while done < left.len() {
+            let mut chunk = CHUNK;
+            if self.vibrato != 0.0 {
+                if self.age.is_multiple_of(VIBRATO_STEP) {
+                    self.set_ratio(self.ratio_with_vibrato(sample_rate, self.age));
+                }
+                chunk = (VIBRATO_STEP - self.age % VIBRATO_STEP) as usize;
+            }
+            let until = (done + chunk).min(left.len());
+            let (Some(left), Some(right)) = (left.get_mut(done..until), right.get_mut(done..until)) else {
                 break;
+            };
+            let reader = Reader {
+                kernels,
+                samples: source.level(self.level),
+                scale: 1.0 / (1u64 << self.level) as f64,
+                kernel: self.kernel,
+            };
+            if self.render_chunk(&reader, rates, left, right) < until - done {
+                self.silence();
+                return true;
             }
-            let sample =
-                kernels.interpolate(self.kernel, samples, self.position * scale) * self.envelope.next(rates);
-            *left += sample * self.gains[0];
-            *right += sample * self.gains[1];
-            for (gain, target) in self.gains.iter_mut().zip(targets) {
-                *gain += (target - *gain) * smoothing;
-            }
-            self.position += self.ratio;
+            done = until;
         }
-        if over {
-            self.silence();
-        }
-        over
+        false
     }
 
-    /// Gain of each output: velocity, note volume, and balance with the centre at unity.
-    fn target_gains(&self) -> [f32; 2] {
-        let gain = self.velocity_gain * self.volume;
-        [gain * (1.0 - self.pan).min(1.0), gain * (1.0 + self.pan).min(1.0)]
+    /// Adds up to [`CHUNK`] samples at one speed. Answers how many there were before the voice was over.
+    fn render_chunk(
+        &mut self,
+        reader: &Reader<'_>,
+        rates: &EnvelopeRates,
+        left: &mut [f32],
+        right: &mut [f32],
+    ) -> usize {
+        let (mut samples, mut levels) = ([0f32; CHUNK], [0f32; CHUNK]);
+        let len = left.len();
+        let (Some(samples), Some(levels)) = (samples.get_mut(..len), levels.get_mut(..len)) else { return 0 };
+
+        let read = if self.is_ringing { 0 } else { self.path.read(reader, self.ratio, samples) };
+        let (sound, rest) = samples.split_at_mut(read);
+        let (sound_levels, rest_levels) = levels.split_at_mut(read);
+        self.filter.process(sound);
+        let mut live = self.envelope.fill(rates, sound_levels);
+        if live == read && read < len && !self.filter.is_off() {
+            // The clip is over, but what it left in the filter is not.
+            if !self.is_ringing {
+                self.is_ringing = true;
+                self.envelope.kill();
+            }
+            rest.fill(0.0);
+            self.filter.process(rest);
+            live += self.envelope.fill(rates, rest_levels);
+        }
+
+        let fade_in = self.path.fade_in();
+        if (self.age as f64) < fade_in {
+            for (age, level) in (self.age..).zip(&mut *levels) {
+                *level *= (age as f64 / fade_in).min(1.0) as f32;
+            }
+        }
+        let sound = samples.iter().zip(levels.iter()).map(|(sample, level)| sample * level);
+        let outputs = left.iter_mut().zip(right).zip(sound).take(live);
+        if self.gains.iter().all(Ramp::is_still) {
+            let [a, b] = self.gains.map(|gain| gain.value());
+            for ((left, right), sound) in outputs {
+                *left += sound * a;
+                *right += sound * b;
+            }
+        } else {
+            let [a, b] = &mut self.gains;
+            for ((left, right), sound) in outputs {
+                *left += sound * a.next();
+                *right += sound * b.next();
+            }
+        }
+        self.age += live as u64;
+        live
     }
+
+    /// Gain of each output: velocity, pad, expressions, and both balances with the centre at unity.
+    fn target_gains(&self, context: &Context<'_>, modulation: &Modulation) -> [f32; 2] {
+        let gain = self.velocity_gain * context.pad.gain() * modulation.gain;
+        let (pad, note) = (context.pad.settings().pan, self.expressions.pan());
+        let side = |sign: f32| (1.0 + sign * pad).min(1.0) * (1.0 + sign * note).min(1.0);
+        [gain * side(-1.0), gain * side(1.0)]
+    }
+}
+
+/// Where the pad's settings and the controllers put the filter.
+fn filter_target(context: &Context<'_>, modulation: &Modulation) -> FilterTarget {
+    let settings = context.pad.settings();
+    let cutoff = settings.cutoff * modulation.octaves.exp2();
+    FilterTarget::new(settings.filter, cutoff, settings.resonance, context.sample_rate)
 }

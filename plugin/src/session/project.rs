@@ -81,7 +81,7 @@ impl Session {
                 is_error: true,
             });
         });
-        self.shared.handover.offer(take.as_ref().map(|take| Arc::clone(&take.source)));
+        self.shared.handover.offer(0, take.as_ref().map(|take| Arc::clone(&take.source)));
         if let Some(take) = take {
             self.send(Command::Illustrate(take));
         }

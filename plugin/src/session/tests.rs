@@ -55,7 +55,7 @@ fn variations_arrive_and_the_first_is_played_and_saved() {
     let (takes, playing) = session.with(|model| (model.takes.clone(), model.playing.clone()));
     assert_eq!(takes.len(), 3);
     assert_eq!(playing.unwrap().id, takes[0].id);
-    assert_eq!(session.shared().handover.take().unwrap().unwrap().id(), takes[0].id);
+    assert_eq!(session.shared().handover.take(0).unwrap().unwrap().id(), takes[0].id);
     assert_eq!(session.clip_value(), json!(takes[0].encoded()));
     session.select(takes[2].id);
     assert_eq!(session.clip_value(), json!(takes[2].encoded()));
@@ -76,7 +76,7 @@ fn state_reads_back_bit_for_bit_without_an_engine() {
     let audio = |session: &Session| session.with(|model| model.playing.clone().unwrap().clip.clone());
     assert_eq!(audio(&first), audio(&second));
     // It is there for the very next block.
-    assert!(second.shared().handover.take().unwrap().is_some());
+    assert!(second.shared().handover.take(0).unwrap().is_some());
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn damaged_clips_leave_a_message_and_are_written_back() {
             assert!(model.message.as_ref().unwrap().is_error);
         });
         assert_eq!(session.clip_value(), value);
-        assert!(session.shared().handover.take().unwrap().is_none());
+        assert!(session.shared().handover.take(0).unwrap().is_none());
         // A new sound takes its place.
         ask(&session, "a tone", 1);
         wait(&session, "end", |model| model.job.is_none());
@@ -208,7 +208,7 @@ fn a_missing_model_is_said_and_kept_and_the_sound_plays() {
     session.restore_project(&project.to_value());
     session.restore_clip(&first.clip_value());
     wait(&session, "look at the packs", |model| model.packs.is_some());
-    assert!(session.shared().handover.take().unwrap().is_some());
+    assert!(session.shared().handover.take(0).unwrap().is_some());
     let Standing::Unavailable(reason) = session.snapshot().standing else { panic!("it is not there") };
     assert!(reason.contains("“Nowhere” is not on this computer"), "{reason}");
     ask(&session, "a tone", 1);
@@ -334,7 +334,7 @@ fn a_missing_adapter_is_said_and_kept_and_refuses_only_new_sounds() {
     let session = Session::for_tests();
     session.restore_project(&project);
     session.restore_clip(&clip);
-    assert!(session.shared().handover.take().unwrap().is_some());
+    assert!(session.shared().handover.take(0).unwrap().is_some());
     wait(&session, "look at the adapters", |model| model.adapters.is_some());
     let place = folder.join("Bells.safetensors");
     let said = format!("The adapter “Bells” is not on this computer: it was at {}.", place.display());

@@ -1,0 +1,216 @@
+//! The way of a note through its clip: range, direction, loop, and the fades at their ends.
+//!
+//! A note travels from 0 at the beginning of its range; travel counts clip samples, whichever way the
+//! note plays. Where the range ends inside the clip the sound is cut by a fade, of at least
+//! [`SHORTEST_FADE`]; the clip's own ends are left as they are. At the end of a loop the sound goes over
+//! into what comes before the loop's beginning (silence, before the clip's beginning), so that
+//! jumping there continues what is heard already; see [`super::crossfade`] for the weights.
+
+use super::{
+    PadSettings, Source,
+    crossfade::{correlation, weights},
+    interpolation::KernelBank,
+    pad::PlayMode,
+};
+
+/// Shortest fade at an end inside the clip, and shortest crossfade of a loop, in seconds of playing.
+pub const SHORTEST_FADE: f64 = 0.002;
+/// Shortest loop in clip samples.
+const SHORTEST_LOOP: f64 = 16.0;
+
+/// What repeats, in travel.
+#[derive(Clone, Copy, Debug)]
+struct Loop {
+    end: f64,
+    length: f64,
+    /// Length of the crossfade before the end.
+    crossfade: f64,
+    /// See [`correlation`].
+    correlation: f32,
+}
+
+/// See the [module](self).
+#[derive(Clone, Copy, Debug)]
+pub struct Path {
+    /// Clip sample at which the travel begins, and its direction there, 1 or -1.
+    origin: f64,
+    direction: f64,
+    /// Travel at which the range ends.
+    length: f64,
+    repeat: Option<Loop>,
+    /// Fades in samples of the output; 0 is none.
+    fade_in: f64,
+    fade_out: f64,
+    /// Shortest fade in samples of the output.
+    shortest: f64,
+    /// How far the note has come.
+    travel: f64,
+    /// Length in travel of the fade that is going on at the end of range or loop; 0 before it begins. Kept
+    /// when the speed changes, so that the level does not jump.
+    fade: f64,
+}
+
+/// Reads a clip between its samples, at a speed.
+#[derive(Clone, Copy, Debug)]
+pub struct Reader<'a> {
+    /// See [`KernelBank`].
+    pub kernels: &'a KernelBank,
+    /// [`Source::level`] for the speed.
+    pub samples: &'a [f32],
+    /// Samples of that level per sample of the clip.
+    pub scale: f64,
+    /// [`KernelBank::index_for`] of the speed on that level.
+    pub kernel: usize,
+}
+
+impl Reader<'_> {
+    #[inline]
+    fn at(&self, position: f64) -> f32 {
+        self.kernels.interpolate(self.kernel, self.samples, position * self.scale)
+    }
+}
+
+impl Path {
+    /// A way that is over.
+    pub const EMPTY: Self = Self {
+        origin: 0.0,
+        direction: 1.0,
+        length: 0.0,
+        repeat: None,
+        fade_in: 0.0,
+        fade_out: 0.0,
+        shortest: 0.0,
+        travel: 0.0,
+        fade: 0.0,
+    };
+
+    /// The way that `settings` (in range and order) choose through `source`, for an output of
+    /// `sample_rate` Hz. Nothing if the range is shorter than a sample.
+    #[must_use]
+    pub fn new(settings: &PadSettings, source: &Source, sample_rate: f32) -> Option<Self> {
+        let samples = source.len() as f64;
+        let [begin, end] = settings.range.map(|share| f64::from(share) * samples);
+        let length = end - begin;
+        if length < 1.0 {
+            return None;
+        }
+        let (origin, direction) = if settings.reverse { (end, -1.0) } else { (begin, 1.0) };
+        let rate = f64::from(sample_rate);
+        // The clip's own ends are left as they are.
+        let is_own = |position: f64| position <= 0.0 || position >= samples;
+        let fade = |seconds: f32, at: f64| {
+            let shortest = if is_own(at) { 0.0 } else { SHORTEST_FADE };
+            f64::from(seconds).max(shortest) * rate
+        };
+        let mut path = Self {
+            origin,
+            direction,
+            length,
+            repeat: None,
+            fade_in: fade(settings.fade_in, origin),
+            fade_out: fade(settings.fade_out, origin + direction * length),
+            shortest: SHORTEST_FADE * rate,
+            travel: 0.0,
+            fade: 0.0,
+        };
+        if settings.mode == PlayMode::Loop {
+            let [first, last] = settings.loop_range.map(|share| f64::from(share) * samples);
+            // Within the range and not too short, as far as there is room.
+            let last = last.clamp(begin, end).max(first + SHORTEST_LOOP).min(end);
+            let first = first.clamp(begin, end).min(last - SHORTEST_LOOP).max(begin);
+            if last - first >= SHORTEST_LOOP {
+                path.repeat = Some(path.loop_between(first, last, settings.crossfade, source));
+            }
+        }
+        Some(path)
+    }
+
+    /// The loop between two positions in the clip.
+    fn loop_between(&self, first: f64, last: f64, crossfade: f32, source: &Source) -> Loop {
+        let length = last - first;
+        let crossfade = (f64::from(crossfade) * source.sample_rate()).min(length);
+        let end = if self.direction > 0.0 { last - self.origin } else { self.origin - first };
+        // Alike over the crossfade that is heard at the clip's own speed.
+        let heard = crossfade.max(SHORTEST_FADE * source.sample_rate()).min(length);
+        let correlation = correlation(
+            source,
+            self.position(end - heard),
+            self.position(end - heard - length),
+            heard,
+            self.direction as i64,
+        );
+        Loop { end, length, crossfade, correlation }
+    }
+
+    /// Clip sample at a travel.
+    #[inline]
+    fn position(&self, travel: f64) -> f64 {
+        self.origin + self.direction * travel
+    }
+
+    /// Clip sample where the note is.
+    #[must_use]
+    pub fn clip_position(&self) -> f64 {
+        self.position(self.travel)
+    }
+
+    /// Length of the fade at the beginning, in samples of the output.
+    #[must_use]
+    pub fn fade_in(&self) -> f64 {
+        self.fade_in
+    }
+
+    /// Writes the next samples to `output`, moving by `ratio` clip samples for each. Answers how many there were
+    /// before the end of the range.
+    pub fn read(&mut self, reader: &Reader<'_>, ratio: f64, output: &mut [f32]) -> usize {
+        match self.repeat {
+            Some(repeat) => {
+                self.read_loop(reader, &repeat, ratio, output);
+                output.len()
+            }
+            None => self.read_once(reader, ratio, output),
+        }
+    }
+
+    fn read_once(&mut self, reader: &Reader<'_>, ratio: f64, output: &mut [f32]) -> usize {
+        let fade_out = self.fade_out * ratio;
+        for (i, output) in output.iter_mut().enumerate() {
+            let rest = self.length - self.travel;
+            if rest <= 0.0 {
+                return i;
+            }
+            let sample = reader.at(self.position(self.travel));
+            if self.fade == 0.0 && rest <= fade_out {
+                self.fade = fade_out;
+            }
+            *output = if self.fade > 0.0 { sample * (rest / self.fade) as f32 } else { sample };
+            self.travel += ratio;
+        }
+        output.len()
+    }
+
+    fn read_loop(&mut self, reader: &Reader<'_>, repeat: &Loop, ratio: f64, output: &mut [f32]) {
+        let crossfade = repeat.crossfade.max(self.shortest * ratio).min(repeat.length);
+        for output in output {
+            let sample = reader.at(self.position(self.travel));
+            let rest = repeat.end - self.travel;
+            if self.fade == 0.0 && rest <= crossfade {
+                self.fade = crossfade;
+            }
+            *output = if self.fade > 0.0 {
+                let incoming = reader.at(self.position(self.travel - repeat.length));
+                let w = (1.0 - rest / self.fade) as f32;
+                let [a, b] = weights(w.clamp(0.0, 1.0), repeat.correlation);
+                a * sample + b * incoming
+            } else {
+                sample
+            };
+            self.travel += ratio;
+            if self.travel >= repeat.end {
+                let begin = repeat.end - repeat.length;
+                self.travel = begin + (self.travel - begin).rem_euclid(repeat.length);
+                self.fade = 0.0;
+            }
+        }
+    }
+}
