@@ -24,7 +24,7 @@ use crate::{
     packs::Ready,
     sampler::{MAX_VOICES, Master, PadSettings, PlayMode},
     session::Session,
-    state::{ClipField, ProjectField},
+    state::{KitField, ProjectField},
 };
 
 /// Most variations that the window offers at once.
@@ -65,9 +65,9 @@ pub struct SoundLocdParams {
     /// Prompt, seed and format version.
     #[persist = "project"]
     project: ProjectField,
-    /// The clip itself.
-    #[persist = "clip"]
-    clip: ClipField,
+    /// The sounds.
+    #[persist = "kit"]
+    kit: KitField,
 
     /// Output level in dB.
     #[id = "gain"]
@@ -125,7 +125,7 @@ impl SoundLocdParams {
         let settings = Settings::default();
         Self {
             project: ProjectField::new(Arc::clone(&session)),
-            clip: ClipField::new(session),
+            kit: KitField::new(session),
             gain: decibels("Gain", 12.0),
             bend_range: with_unit(
                 "Pitch bend",

@@ -7,8 +7,11 @@
 //! the audio thread but [`Handover::take`], [`Playheads::publish`] and the audition queue.
 
 mod adapters;
+pub mod arrangement;
 mod files;
 mod job;
+pub mod kit;
+mod pads;
 mod project;
 mod worker;
 
@@ -32,6 +35,8 @@ use soundlocd_engine::{
     service::{AdapterRef, Client, Request, Settings, keep_loaded},
 };
 
+pub use arrangement::Arrangement;
+use arrangement::History;
 pub use job::{Job, Phase};
 
 use crate::{
@@ -44,8 +49,6 @@ use crate::{
 };
 use worker::Command;
 
-/// Most takes kept in the list; older ones make room.
-const MAX_TAKES: usize = 24;
 /// Keys pressed in the window that can wait for the audio thread.
 const MAX_AUDITIONS: usize = 64;
 
@@ -79,10 +82,12 @@ pub struct Message {
 pub struct Model {
     /// The text part of the project.
     pub project: Project,
-    /// Finished sounds, oldest first.
-    pub takes: Vec<Arc<Take>>,
-    /// The take that notes play.
-    pub playing: Option<Arc<Take>>,
+    /// The finished sounds and the pads.
+    pub arrangement: Arrangement,
+    /// The pad that the window shows and that new sounds go to.
+    pub selected: usize,
+    /// Changes of the arrangement that can be undone.
+    history: History,
     /// The request that is being worked on.
     pub job: Option<Job>,
     /// The last thing that went wrong or is worth saying.
@@ -97,12 +102,17 @@ pub struct Model {
     pub was_added: bool,
     /// Whether the user has read that the project's model or adapters are not there.
     pub notice_closed: bool,
-    /// A clip in the project that could not be read: written back as it was, until there is a
-    /// new one.
-    unread_clip: Option<Value>,
+    /// Sounds in the project that could not be read: written back as they were.
+    unread: Vec<Value>,
 }
 
 impl Model {
+    /// The sound of the selected pad.
+    #[must_use]
+    pub fn playing(&self) -> Option<&Arc<Take>> {
+        self.arrangement.pads.get(self.selected).and_then(Option::as_ref)
+    }
+
     /// How it stands with the project's model.
     #[must_use]
     pub fn standing(&self) -> Standing {
@@ -130,10 +140,14 @@ impl Model {
 pub struct Snapshot {
     /// See [`Model::project`].
     pub project: Project,
-    /// See [`Model::takes`].
-    pub takes: Vec<Arc<Take>>,
+    /// See [`Model::arrangement`].
+    pub arrangement: Arrangement,
+    /// See [`Model::selected`].
+    pub selected: usize,
     /// See [`Model::playing`].
     pub playing: Option<Arc<Take>>,
+    /// What undo and redo would do.
+    pub history: [Option<String>; 2],
     /// See [`Model::job`].
     pub job: Option<Job>,
     /// See [`Model::message`].
@@ -215,8 +229,10 @@ impl Session {
     pub fn snapshot(&self) -> Snapshot {
         self.with(|model| Snapshot {
             project: model.project.clone(),
-            takes: model.takes.clone(),
-            playing: model.playing.clone(),
+            arrangement: model.arrangement.clone(),
+            selected: model.selected,
+            playing: model.playing().cloned(),
+            history: model.history.names(),
             job: model.job.clone(),
             message: model.message.clone(),
             packs: model.packs.clone(),
@@ -275,7 +291,7 @@ impl Session {
                 self.with(|model| {
                     model.message = None;
                     let name = model.project.pack.as_ref().map(|pack| pack.name.clone());
-                    model.job = Some(Job::new(&request, name));
+                    model.job = Some(Job::new(&request, name, model.selected));
                 });
                 self.send(Command::Generate(request, model.reference));
             }
@@ -298,20 +314,11 @@ impl Session {
         }
     }
 
-    /// Makes notes play the take numbered `id`.
-    pub fn select(&self, id: u64) {
-        let take = self.with(|model| model.takes.iter().find(|take| take.id == id).cloned());
-        if let Some(take) = take {
-            self.shared.play(&take);
-            self.shared.changed();
-        }
-    }
-
     /// Brings back prompt and seed of a take, the seed locked, so that Generate makes it again (with
     /// the same model, adapters and settings).
     pub fn recall(&self, id: u64) {
         self.with(|model| {
-            if let Some(take) = model.takes.iter().find(|take| take.id == id) {
+            if let Some(take) = model.arrangement.find(id) {
                 let provenance = &take.clip.provenance;
                 model.project = Project {
                     prompt: provenance.prompt.clone(),
@@ -324,15 +331,6 @@ impl Session {
             }
         });
         self.shared.changed();
-    }
-
-    /// Removes a take from the list. The one that notes play stays.
-    pub fn discard(&self, id: u64) {
-        self.with(|model| {
-            if model.playing.as_ref().is_none_or(|playing| playing.id != id) {
-                model.takes.retain(|take| take.id != id);
-            }
-        });
     }
 
     /// Makes sounds with this model from now on; `None` for the default one.
@@ -422,13 +420,6 @@ impl Shared {
         self.repaint.request();
     }
 
-    /// Makes notes play `take`.
-    fn play(&self, take: &Arc<Take>) {
-        self.model.lock().playing = Some(Arc::clone(take));
-        self.handover.offer(0, Some(Arc::clone(&take.source)));
-        self.repaint.request();
-    }
-
     /// Tells the host that there is something to save.
     fn changed(&self) {
         if let Some(on_change) = self.on_change.lock().as_ref() {
@@ -450,19 +441,6 @@ impl Shared {
     /// A number for a new take.
     fn next_take(&self) -> u64 {
         self.last_take.fetch_add(1, Ordering::Relaxed) + 1
-    }
-
-    /// Adds a finished take to the list.
-    fn add(&self, take: Arc<Take>) {
-        let mut model = self.model.lock();
-        model.takes.push(take);
-        while model.takes.len() > MAX_TAKES {
-            let playing = model.playing.as_ref().map(|take| take.id);
-            match model.takes.iter().position(|take| Some(take.id) != playing) {
-                Some(oldest) => drop(model.takes.remove(oldest)),
-                None => break,
-            }
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a project file keeps of the plugin besides its parameters, and how damage is survived.
 //!
-//! Two fields, each JSON of its own: `project` (prompt, seed, model, adapters, format version) and `clip` (the
-//! audio with its provenance, lossless, in base64). Whatever a field holds, the other is kept,
+//! Two fields, each JSON of its own: `project` (prompt, seed, model, adapters, format version) and `kit` (the
+//! sounds of pads and tray with their provenance, lossless, in base64). Whatever a field holds, the other is kept,
 //! nothing panics, and the window says what was lost.
 
 use std::sync::Arc;
@@ -18,17 +18,19 @@ use crate::{
     adapters::{self, ChosenAdapter},
     packs::ChosenPack,
     params::SoundLocdParams,
-    session::Session,
+    session::{Session, kit},
 };
 
 /// Version of the fields' layout, written into every project. 2 added the model; a project of 1
-/// has the default one. 3 added adapters; projects of 1 and 2 have none. Parameters have no version: see
-/// [`adopt_older`].
-pub const FORMAT: u64 = 3;
+/// has the default one. 3 added adapters; projects of 1 and 2 have none. 4 has a kit in place of
+/// one clip, which becomes that of pad 1. Parameters have no version: see [`adopt_older`].
+pub const FORMAT: u64 = 4;
 /// Longest prompt kept; the engine takes fewer, but what was typed is not thrown away.
 const MAX_PROMPT_CHARS: usize = 2_000;
 /// Names of the persistent fields.
-const FIELDS: [&str; 2] = ["project", "clip"];
+const FIELDS: [&str; 2] = ["project", "kit"];
+/// Name of the field that [`FORMAT`] 3 had in place of the kit.
+const CLIP: &str = "clip";
 
 /// The text part of a project.
 #[derive(Clone, Debug, PartialEq)]
@@ -137,6 +139,12 @@ pub fn repair(state: &mut PluginState) {
     let parameters = SoundLocdParams::new(session);
     bring_into_range(state, &parameters);
     complete(state, &parameters);
+    if !state.fields.contains_key("kit")
+        && let Some(clip) = state.fields.remove(CLIP)
+    {
+        let clip = serde_json::from_str(&clip).unwrap_or(Value::Bool(false));
+        state.fields.insert("kit".to_owned(), kit::of_one_clip(clip).to_string());
+    }
     for name in FIELDS {
         let field = state.fields.entry(name.to_owned()).or_insert_with(|| "null".to_owned());
         if serde_json::from_str::<Value>(field).is_err() {
@@ -215,10 +223,10 @@ impl PersistentField<'_, Value> for ProjectField {
     }
 }
 
-/// The persistent field `clip`; its value lives in the [`Session`].
-pub struct ClipField(Arc<Session>);
+/// The persistent field `kit`; its value lives in the [`Session`].
+pub struct KitField(Arc<Session>);
 
-impl ClipField {
+impl KitField {
     /// The field of `session`.
     #[must_use]
     pub fn new(session: Arc<Session>) -> Self {
@@ -226,16 +234,16 @@ impl ClipField {
     }
 }
 
-impl PersistentField<'_, Value> for ClipField {
+impl PersistentField<'_, Value> for KitField {
     fn set(&self, value: Value) {
-        self.0.restore_clip(&value);
+        self.0.restore_kit(&value);
     }
 
     fn map<F, R>(&self, f: F) -> R
     where
         F: Fn(&Value) -> R,
     {
-        f(&self.0.clip_value())
+        f(&self.0.kit_value())
     }
 }
 
@@ -370,7 +378,7 @@ mod tests {
         assert!(matches!(state.params["reverse"], ParamValue::Bool(false)));
         let gate = PlayMode::Gate.to_index() as i32;
         assert!(matches!(state.params["mode"], ParamValue::I32(index) if index == gate));
-        assert_eq!(state.fields["clip"], "false");
+        assert_eq!(state.fields["kit"], r#"{"clips":[false],"pads":[0],"selected":0,"tray":[0]}"#);
         assert_eq!(state.fields["project"], "null");
     }
 

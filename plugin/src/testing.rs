@@ -48,7 +48,8 @@ pub fn frequency(seed: u64, variation: u32) -> f32 {
     220.0 * 2f32.powf(((seed % 12) as f32 + variation as f32) / 12.0)
 }
 
-fn tone(request: &Request, variation: u32) -> Clip {
+/// The sound of a request.
+pub fn tone(request: &Request, variation: u32) -> Clip {
     let frequency = frequency(request.seed, variation);
     let seconds = request.settings.seconds;
     let len = (seconds * SAMPLE_RATE as f32) as usize;

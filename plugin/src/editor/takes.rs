@@ -23,13 +23,13 @@ impl Takes {
     pub fn show(&mut self, ui: &mut Ui, area: Rect, view: &View) {
         ui.painter().rect_filled(area, theme::CORNER, theme::PANEL);
         let title = area.left_top() + vec2(10.0, 8.0);
-        let text = match view.model.takes.len() {
+        let text = match view.model.arrangement.takes.len() {
             0 => "Sounds".to_owned(),
             count => format!("Sounds ({count})"),
         };
         ui.painter().text(title, Align2::LEFT_TOP, text, theme::bold(12.0), theme::DIM);
         let list = area.with_min_y(area.top() + 28.0).shrink2(vec2(6.0, 0.0));
-        if view.model.takes.is_empty() {
+        if view.model.arrangement.takes.is_empty() {
             let hint = "What you make is listed here.";
             ui.painter().text(
                 list.center_top() + vec2(0.0, 14.0),
@@ -43,7 +43,7 @@ impl Takes {
         let mut child = ui.new_child(UiBuilder::new().max_rect(list));
         ScrollArea::vertical().auto_shrink(false).show(&mut child, |ui| {
             ui.spacing_mut().item_spacing.y = 4.0;
-            for take in view.model.takes.iter().rev() {
+            for take in view.model.arrangement.takes.iter().rev() {
                 entry(ui, take, view);
             }
         });

@@ -9,6 +9,8 @@ use soundlocd_engine::service::{Preview, Request};
 pub struct Job {
     /// What it is about.
     pub prompt: String,
+    /// The pad that the first of its sounds goes to.
+    pub pad: usize,
     /// Name of the model, unless it is the default one.
     pub model: Option<String>,
     /// Sounds asked for.
@@ -51,11 +53,12 @@ pub enum Phase {
 }
 
 impl Job {
-    /// A request just made to the model of this name (`None` for the default one).
+    /// A request just made to the model of this name (`None` for the default one), for a pad.
     #[must_use]
-    pub fn new(request: &Request, model: Option<String>) -> Self {
+    pub fn new(request: &Request, model: Option<String>, pad: usize) -> Self {
         Self {
             prompt: request.prompt.clone(),
+            pad,
             model,
             variations: request.variations,
             finished: 0,
@@ -111,7 +114,7 @@ mod tests {
 
     #[test]
     fn fraction_and_words_follow_the_phases() {
-        let mut job = Job::new(&Request { variations: 2, ..Request::new("x", 1) }, None);
+        let mut job = Job::new(&Request { variations: 2, ..Request::new("x", 1) }, None, 0);
         assert_eq!((job.fraction(), job.describe().as_str()), (0.0, "Starting"));
         job.phase = Phase::Making { variation: 0, step: 8, steps: 16, eta: Some(1.26) };
         assert_eq!(job.fraction(), 0.25);

@@ -52,13 +52,15 @@ fn variations_arrive_and_the_first_is_played_and_saved() {
     let session = Session::for_tests();
     ask(&session, "a tone", 3);
     wait(&session, "end", |model| model.job.is_none());
-    let (takes, playing) = session.with(|model| (model.takes.clone(), model.playing.clone()));
+    let (takes, playing) = session.with(|model| (model.arrangement.takes.clone(), model.playing().cloned()));
     assert_eq!(takes.len(), 3);
     assert_eq!(playing.unwrap().id, takes[0].id);
     assert_eq!(session.shared().handover.take(0).unwrap().unwrap().id(), takes[0].id);
-    assert_eq!(session.clip_value(), json!(takes[0].encoded()));
+    let saved = session.kit_value();
+    assert_eq!(saved["clips"], json!(takes.iter().map(|take| take.encoded()).collect::<Vec<_>>()));
+    assert_eq!((&saved["pads"][0], &saved["tray"]), (&json!(0), &json!([0, 1, 2])));
     session.select(takes[2].id);
-    assert_eq!(session.clip_value(), json!(takes[2].encoded()));
+    assert_eq!(session.kit_value()["pads"][0], 2);
 }
 
 #[test]
@@ -66,40 +68,124 @@ fn state_reads_back_bit_for_bit_without_an_engine() {
     let first = Session::for_tests();
     ask(&first, "a tone", 1);
     wait(&first, "end", |model| model.job.is_none());
-    let (project, clip) = (first.project(), first.clip_value());
+    let (project, clip) = (first.project(), first.kit_value());
 
     let second = Session::new(Box::new(|| panic!("restoring a project must not reach the engine")));
-    second.restore_clip(&clip);
+    second.restore_kit(&clip);
     second.restore_project(&project.to_value());
     assert_eq!(second.project(), project);
-    assert_eq!(second.clip_value(), clip);
-    let audio = |session: &Session| session.with(|model| model.playing.clone().unwrap().clip.clone());
+    assert_eq!(second.kit_value(), clip);
+    let audio = |session: &Session| session.with(|model| model.playing().cloned().unwrap().clip.clone());
     assert_eq!(audio(&first), audio(&second));
     // It is there for the very next block.
     assert!(second.shared().handover.take(0).unwrap().is_some());
 }
 
 #[test]
-fn damaged_clips_leave_a_message_and_are_written_back() {
-    for value in [json!("not base64!"), json!("AAAA"), json!(""), json!(7), json!({"a": []}), json!(false)] {
+fn damaged_sounds_leave_a_message_and_are_written_back() {
+    let damaged = [json!("not base64!"), json!("AAAA"), json!(""), json!(7), json!({"a": []}), json!(false)];
+    for value in damaged {
         let session = Session::for_tests();
         ask(&session, "a tone", 1);
         wait(&session, "end", |model| model.job.is_none());
-        session.restore_clip(&value);
-        session.with(|model| {
-            assert!(model.playing.is_none() && model.takes.is_empty());
-            assert!(model.message.as_ref().unwrap().is_error);
-        });
-        assert_eq!(session.clip_value(), value);
-        assert!(session.shared().handover.take(0).unwrap().is_none());
-        // A new sound takes its place.
-        ask(&session, "a tone", 1);
-        wait(&session, "end", |model| model.job.is_none());
-        assert_ne!(session.clip_value(), value);
+        let good = session.kit_value()["clips"][0].clone();
+        // As the only sound, as the clip of an older project, and beside one that can be read.
+        for kit in
+            [value.clone(), kit::of_one_clip(value.clone()), json!({"clips": [value], "pads": [0, null, 0]})]
+        {
+            session.restore_kit(&kit);
+            session.with(|model| {
+                assert!(model.playing().is_none() && model.arrangement.takes.is_empty());
+                assert!(model.message.as_ref().unwrap().is_error);
+            });
+            assert_eq!(session.kit_value()["clips"], json!([value]));
+            assert!(session.shared().handover.take(0).unwrap().is_none());
+        }
+        session.restore_kit(
+            &json!({"clips": [value, good], "pads": [0, 1, 99, -1, "x"], "tray": [1, 0, 99, "x"]}),
+        );
+        assert!(session.with(|model| model.message.as_ref().unwrap().is_error));
+        let saved = session.kit_value();
+        assert_eq!((&saved["clips"], &saved["tray"]), (&json!([good, value]), &json!([0])));
+        assert_eq!(saved["pads"].as_array().unwrap()[..3], [Value::Null, json!(0), Value::Null]);
     }
     let session = Session::for_tests();
-    session.restore_clip(&Value::Null);
+    session.restore_kit(&Value::Null);
     assert!(session.with(|model| model.message.is_none()));
+    assert_eq!(session.kit_value(), Value::Null);
+}
+
+#[test]
+fn pads_take_sounds_and_everything_can_be_undone() {
+    let session = Session::for_tests();
+    session.select_pad(4);
+    session.select_pad(99);
+    ask(&session, "a tone", 2);
+    wait(&session, "end", |model| model.job.is_none());
+    let [first, second] = session.with(|model| [0, 1].map(|i| model.arrangement.takes[i].id));
+    let pads = || {
+        session.with(|model| {
+            let pads = model.arrangement.pads.iter().enumerate();
+            pads.filter_map(|(pad, take)| Some((pad, take.as_ref()?.id))).collect::<Vec<_>>()
+        })
+    };
+    let handed = |pad| session.shared().handover.take(pad).map(|source| source.map(|source| source.id()));
+    assert_eq!((pads(), handed(4), handed(0)), (vec![(4, first)], Some(Some(first)), None));
+    session.place(second, 7);
+    session.place(12_345, 8);
+    session.swap_pads(4, 7);
+    session.swap_pads(4, 99);
+    assert_eq!(
+        (pads(), handed(4), handed(7)),
+        (vec![(4, second), (7, first)], Some(Some(second)), Some(Some(first)))
+    );
+    session.clear_pad(7);
+    session.discard(second);
+    session.with(|model| assert_eq!(model.arrangement.takes.len(), 1));
+    assert_eq!((pads(), handed(7)), (vec![(4, second)], Some(None)));
+    // What is on a pad only is saved all the same, and undone changes come back.
+    let kit = session.kit_value();
+    assert_eq!(
+        (kit["clips"].as_array().unwrap().len(), &kit["pads"][4], &kit["tray"]),
+        (2, &json!(1), &json!([0]))
+    );
+    for _ in 0..4 {
+        session.undo();
+    }
+    assert_eq!((pads(), handed(4)), (vec![(4, first)], Some(Some(first))));
+    session.with(|model| assert_eq!(model.arrangement.takes.len(), 2));
+    (0..20).for_each(|_| session.redo());
+    assert_eq!(session.kit_value(), kit);
+    let other = Session::for_tests();
+    other.restore_kit(&kit);
+    assert_eq!(other.kit_value(), kit);
+    assert_eq!(other.with(|model| model.selected), 4);
+    // A project that was opened cannot be undone into the one before.
+    session.restore_kit(&kit);
+    session.undo();
+    assert_eq!(session.kit_value(), kit);
+}
+
+#[test]
+fn a_sound_goes_to_the_pad_that_was_selected_when_it_was_asked_for() {
+    let session = Session::with_step_time(Duration::from_millis(10));
+    ask(&session, "a tone", 1);
+    session.select_pad(3);
+    wait(&session, "end", |model| model.job.is_none());
+    session.with(|model| assert!(model.arrangement.pads[0].is_some() && model.playing().is_none()));
+}
+
+#[test]
+fn projects_keep_the_newest_loose_sounds() {
+    let session = Session::for_tests();
+    ask(&session, "a tone", 1);
+    wait(&session, "end", |model| model.job.is_none());
+    let clip = session.with(|model| Arc::clone(&model.playing().unwrap().clip));
+    let takes: Vec<_> =
+        (0..30).map(|_| Arc::new(Take::new(session.shared().next_take(), Arc::clone(&clip)))).collect();
+    session.shared().rearrange("many", |arrangement| takes.iter().for_each(|take| arrangement.add(take)));
+    let kit = session.kit_value();
+    assert_eq!((kit["clips"].as_array().unwrap().len(), &kit["pads"][0]), (17, &json!(0)));
 }
 
 #[test]
@@ -116,7 +202,7 @@ fn failures_and_bad_prompts_become_messages() {
     // The engine goes on.
     ask(&session, "\u{1F941} صوت", 1);
     wait(&session, "end", |model| model.job.is_none());
-    session.with(|model| assert!(model.message.is_none() && model.takes.len() == 1));
+    session.with(|model| assert!(model.message.is_none() && model.arrangement.takes.len() == 1));
 }
 
 #[test]
@@ -126,7 +212,7 @@ fn generate_twice_replaces_and_cancel_stops() {
     ask(&session, "second", 1);
     wait(&session, "end", |model| model.job.is_none());
     session.with(|model| {
-        assert_eq!(model.playing.as_ref().unwrap().clip.provenance.prompt, "second");
+        assert_eq!(model.playing().unwrap().clip.provenance.prompt, "second");
     });
     ask(&session, "third", 4);
     wait(&session, "progress", |model| {
@@ -136,7 +222,7 @@ fn generate_twice_replaces_and_cancel_stops() {
     wait(&session, "end", |model| model.job.is_none());
     session.with(|model| {
         assert!(model.message.is_none());
-        assert!(model.takes.iter().all(|take| take.clip.provenance.prompt != "third"));
+        assert!(model.arrangement.takes.iter().all(|take| take.clip.provenance.prompt != "third"));
     });
 }
 
@@ -154,33 +240,15 @@ fn dropping_a_session_while_it_works_returns_at_once() {
 fn restoring_a_project_stops_what_was_being_made() {
     let session = Session::with_step_time(Duration::from_millis(5));
     ask(&session, "old", 8);
-    wait(&session, "clip", |model| model.playing.is_some());
-    let clip = session.clip_value();
-    session.restore_clip(&clip);
-    let id = session.with(|model| model.playing.clone().unwrap().id);
+    wait(&session, "clip", |model| model.playing().is_some());
+    let clip = session.kit_value();
+    session.restore_kit(&clip);
+    let id = session.with(|model| model.playing().cloned().unwrap().id);
     std::thread::sleep(Duration::from_millis(300));
     session.with(|model| {
         assert!(model.job.is_none());
-        assert_eq!(model.playing.as_ref().unwrap().id, id);
+        assert_eq!(model.playing().unwrap().id, id);
     });
-}
-
-#[test]
-fn the_list_is_bounded_and_keeps_what_is_played() {
-    let session = Session::for_tests();
-    ask(&session, "a tone", 1);
-    wait(&session, "end", |model| model.job.is_none());
-    let first = session.with(|model| model.playing.clone().unwrap());
-    for _ in 0..30 {
-        let take = Take::new(session.shared().next_take(), Arc::clone(&first.clip));
-        session.shared().add(Arc::new(take));
-    }
-    session.with(|model| {
-        assert_eq!(model.takes.len(), MAX_TAKES);
-        assert!(model.takes.iter().any(|take| take.id == first.id));
-    });
-    session.discard(first.id);
-    assert!(session.with(|model| model.takes.iter().any(|take| take.id == first.id)));
 }
 
 #[test]
@@ -206,7 +274,7 @@ fn a_missing_model_is_said_and_kept_and_the_sound_plays() {
 
     let session = Session::new(Box::new(|| panic!("a missing model must not reach the engine")));
     session.restore_project(&project.to_value());
-    session.restore_clip(&first.clip_value());
+    session.restore_kit(&first.kit_value());
     wait(&session, "look at the packs", |model| model.packs.is_some());
     assert!(session.shared().handover.take(0).unwrap().is_some());
     let Standing::Unavailable(reason) = session.snapshot().standing else { panic!("it is not there") };
@@ -217,7 +285,7 @@ fn a_missing_model_is_said_and_kept_and_the_sound_plays() {
         assert_eq!(model.message.as_ref().unwrap(), &Message { text: reason, is_error: true });
     });
     assert_eq!(session.project().pack, Some(nowhere()));
-    assert_eq!(session.clip_value(), first.clip_value());
+    assert_eq!(session.kit_value(), first.kit_value());
     // The way out.
     session.choose_pack(None);
     session.with(|model| assert!(model.message.is_none() && matches!(model.standing(), Standing::Ready(_))));
@@ -296,7 +364,7 @@ fn used(session: &Session) -> Vec<(String, f32)> {
     let used = |take: &Take| {
         take.clip.provenance.adapters.iter().map(|one| (one.hash.clone(), one.strength)).collect()
     };
-    session.with(|model| used(model.playing.as_ref().unwrap()))
+    session.with(|model| used(model.playing().unwrap()))
 }
 
 #[test]
@@ -315,7 +383,7 @@ fn the_next_sound_has_the_adapters_as_they_are_set() {
     session.switch_adapter(&bells, true);
     assert_eq!(session.project().adapters[0].strength, 1.0);
     // Prompts of old takes come back without changing the adapters.
-    let id = session.with(|model| model.playing.clone().unwrap().id);
+    let id = session.with(|model| model.playing().cloned().unwrap().id);
     session.recall(id);
     assert_eq!(session.project().adapters.len(), 2);
     session.forget_adapter(&whistles);
@@ -328,12 +396,12 @@ fn a_missing_adapter_is_said_and_kept_and_refuses_only_new_sounds() {
     let (first, folder, [bells, _]) = with_adapters("missing");
     ask(&first, "a tone", 1);
     wait(&first, "end", |model| model.job.is_none());
-    let (project, clip) = (first.project().to_value(), first.clip_value());
+    let (project, clip) = (first.project().to_value(), first.kit_value());
     std::fs::remove_file(folder.join("Bells.safetensors")).unwrap();
 
     let session = Session::for_tests();
     session.restore_project(&project);
-    session.restore_clip(&clip);
+    session.restore_kit(&clip);
     assert!(session.shared().handover.take(0).unwrap().is_some());
     wait(&session, "look at the adapters", |model| model.adapters.is_some());
     let place = folder.join("Bells.safetensors");

@@ -165,16 +165,20 @@ impl Worker {
     /// A sound is done: into the list, and under the keys if it is the first of its request.
     fn add(&mut self, job: JobId, clip: Arc<soundlocd_engine::clip::Clip>) {
         let take = Arc::new(Take::new(self.shared.next_take(), clip));
-        self.shared.add(Arc::clone(&take));
-        let is_first = self.current == Some(job)
-            && self.shared.model.lock().job.as_mut().is_some_and(|job| {
+        let pad = if self.current == Some(job) {
+            self.shared.model.lock().job.as_mut().and_then(|job| {
                 job.finished += 1;
-                !std::mem::replace(&mut job.has_sound, true)
-            });
-        if is_first {
-            self.shared.play(&take);
-            self.shared.changed();
-        }
+                (!std::mem::replace(&mut job.has_sound, true)).then_some(job.pad)
+            })
+        } else {
+            None
+        };
+        self.shared.rearrange("new sound", |arrangement| {
+            arrangement.add(&take);
+            if let Some(pad) = pad {
+                arrangement.place(pad, Some(Arc::clone(&take)));
+            }
+        });
         // Now rather than when the host saves or the window draws.
         let _ = take.encoded();
         take.illustrate();
