@@ -52,6 +52,13 @@ fn render(sampler: &mut Sampler, samples: usize) -> Vec<f32> {
     left
 }
 
+/// Where the first voice is, in seconds of its clip.
+fn seconds(sampler: &Sampler) -> f32 {
+    let playheads = Playheads::default();
+    sampler.publish(&playheads);
+    playheads.sounding().next().unwrap().seconds
+}
+
 /// Largest step between neighbouring samples, from silence on.
 fn largest_step(signal: &[f32]) -> f32 {
     signal.iter().fold((0f32, 0f32), |(last, most), x| (*x, most.max((x - last).abs()))).1
@@ -206,6 +213,39 @@ fn loops_do_not_click_though_their_ends_differ() {
                     let step = largest_step(&out);
                     assert!(step < bound, "key {key}, from {first}, {reverse}: step {step}, bound {bound}");
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn loops_may_be_moved_while_they_are_heard() {
+    let own = own_step(60);
+    let looped = |first: f32, last: f32| PadSettings {
+        mode: PlayMode::Loop,
+        loop_range: [first, last],
+        crossfade: 0.03,
+        ..pad()
+    };
+    // Later, earlier, wider, narrower; the clip is 2 s long.
+    for (first, last) in [(0.7, 0.9), (0.05, 0.2), (0.1, 0.9), (0.38, 0.42), (0.3, 0.5)] {
+        for delay in (45_000..60_000).step_by(700) {
+            let mut sampler = sampler(looped(0.3, 0.5));
+            sampler.note_on(NOTE, 1.0);
+            let mut out = render(&mut sampler, delay);
+            // On the way there, a loop that is replaced at once.
+            sampler.set_pad(0, looped(0.2, 0.3));
+            out.extend(render(&mut sampler, 500));
+            sampler.set_pad(0, looped(first, last));
+            out.extend(render(&mut sampler, 96_000));
+            let bound = 1.45 * own + 2.0 * 1.42 * PEAK * slope(0.03) + 1e-4;
+            let step = largest_step(&out);
+            assert!(step < bound, "to {first}..{last} after {delay}: step {step}, bound {bound}");
+            // Two seconds later it is where it should be.
+            for _ in 0..100 {
+                let seconds = seconds(&sampler);
+                assert!((2.0 * first..2.0 * last + 1e-3).contains(&seconds), "{seconds} s");
+                render(&mut sampler, 300);
             }
         }
     }

@@ -111,19 +111,19 @@ pub struct Context<'a> {
 }
 
 impl Voice {
-    /// A note of `tag` on pad number `pad`, at its beginning.
+    /// A note of `tag` on pad number `pad`, at its beginning; nothing if there is nothing to play.
     #[must_use]
     pub fn start(
-        (source, path): (Arc<Source>, Path),
         pad: usize,
         tag: NoteTag,
         velocity: f32,
         started: u64,
         context: &Context<'_>,
-    ) -> Self {
+    ) -> Option<Self> {
+        let (source, path) = context.pad.way()?;
         let settings = context.pad.settings();
         let mut voice = Self {
-            source: Some(source),
+            source: Some(Arc::clone(source)),
             path,
             pad,
             tag,
@@ -139,7 +139,7 @@ impl Voice {
         voice.tune(context, &modulation);
         voice.filter = Filter::new(filter_target(context, &modulation));
         voice.gains = voice.target_gains(context, &modulation).map(Ramp::at);
-        voice
+        Some(voice)
     }
 
     /// Follows settings, controllers and expressions.
@@ -151,6 +151,11 @@ impl Voice {
         let targets = self.target_gains(context, &modulation);
         for (gain, target) in self.gains.iter_mut().zip(targets) {
             gain.aim(target, samples);
+        }
+        if let (Some(own), Some((source, path))) = (&self.source, context.pad.way())
+            && Arc::ptr_eq(own, source)
+        {
+            self.path.follow_loop(&path, self.ratio);
         }
     }
 
