@@ -298,7 +298,7 @@ impl Sampler {
         let scale = |left: &mut [f32], right: &mut [f32]| {
             let mut gain = gain;
             for (left, right) in left.iter_mut().zip(right) {
-                let gain = gain.next();
+                let gain = gain.advance();
                 *left *= gain;
                 *right *= gain;
             }
@@ -328,7 +328,8 @@ impl Sampler {
         if let Some(voice) = self.voices.iter_mut().find(|voice| !voice.is_active())
             && let Some(started) = Voice::start(pad, tag, velocity, self.started + 1, &context)
         {
-            *voice = Voice { is_trigger, ..started };
+            *voice = started;
+            voice.is_trigger = is_trigger;
             self.started += 1;
         }
     }
