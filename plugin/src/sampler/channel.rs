@@ -126,10 +126,11 @@ impl Expressions {
 /// What channel and note together do to a voice.
 #[derive(Clone, Copy, Debug)]
 pub struct Modulation {
-    /// Transposition in semitones, without the vibrato.
-    pub semitones: f32,
+    /// Transposition in semitones, without the vibrato. In double precision: a long note adds up what is
+    /// missing.
+    pub semitones: f64,
     /// Depth of the vibrato in semitones.
-    pub vibrato: f32,
+    pub vibrato: f64,
     /// Linear gain.
     pub gain: f32,
     /// How far the cutoff is moved, in octaves.
@@ -142,8 +143,8 @@ impl Modulation {
     pub fn new(channel: &Channel, note: &Expressions, master: &Master) -> Self {
         let brightness = (channel.brightness - 0.5) + (note.brightness - 0.5);
         Self {
-            semitones: channel.bend * master.bend_range + note.tuning,
-            vibrato: channel.wheel.max(note.vibrato) * master.vibrato / 100.0,
+            semitones: f64::from(channel.bend) * f64::from(master.bend_range) + f64::from(note.tuning),
+            vibrato: f64::from(channel.wheel.max(note.vibrato)) * f64::from(master.vibrato) / 100.0,
             gain: channel.expression * note.level * note.volume,
             octaves: channel.wheel * master.wheel_cutoff
                 + channel.pressure.max(note.pressure) * master.pressure_cutoff

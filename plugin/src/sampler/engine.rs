@@ -129,7 +129,11 @@ impl Sampler {
 
     /// Takes over a pad's parameters; cheap when nothing changed.
     pub fn set_pad(&mut self, pad: usize, settings: PadSettings) {
-        if self.pads.get_mut(pad).is_some_and(|pad| pad.set_settings(settings)) {
+        let Some(state) = self.pads.get_mut(pad) else { return };
+        if state.set_settings(settings) {
+            if settings.mode == PlayMode::Loop && self.voices.iter().any(|v| v.is_active() && v.pad == pad) {
+                state.prepare();
+            }
             self.follow(|voice| voice.pad == pad);
         }
     }
@@ -294,7 +298,7 @@ impl Sampler {
         let scale = |left: &mut [f32], right: &mut [f32]| {
             let mut gain = gain;
             for (left, right) in left.iter_mut().zip(right) {
-                let gain = gain.next();
+                let gain = gain.advance();
                 *left *= gain;
                 *right *= gain;
             }
@@ -308,7 +312,11 @@ impl Sampler {
 
     /// Starts a voice on a pad, if that has something to play.
     fn start(&mut self, pad: usize, tag: NoteTag, velocity: f32, is_trigger: bool) {
-        let Some(way) = self.pads.get_mut(pad).and_then(Pad::start) else { return };
+        let Some(state) = self.pads.get_mut(pad) else { return };
+        state.prepare();
+        if state.way().is_none() {
+            return;
+        }
         while self.voices.iter().filter(|voice| voice.is_active()).count() >= self.master.polyphony {
             let Some(victim) = steal::victim(&self.voices, pad, tag.key) else { break };
             self.move_out(victim);
@@ -317,10 +325,12 @@ impl Sampler {
         else {
             return;
         };
-        if let Some(voice) = self.voices.iter_mut().find(|voice| !voice.is_active()) {
-            self.started += 1;
-            *voice = Voice::start(way, pad, tag, velocity, self.started, &context);
+        if let Some(voice) = self.voices.iter_mut().find(|voice| !voice.is_active())
+            && let Some(started) = Voice::start(pad, tag, velocity, self.started + 1, &context)
+        {
+            *voice = started;
             voice.is_trigger = is_trigger;
+            self.started += 1;
         }
     }
 

@@ -11,7 +11,7 @@
 //! s1 <- 2 band - s1           s2 <- 2 low - s2
 //! ```
 //!
-//! Cutoff, resonance and the choice of the output all move in ramps of [`RAMP_TIME`].
+//! Cutoff (as its logarithm), resonance and the choice of the output all move in ramps of [`RAMP_TIME`].
 
 use nice_plug::prelude::Enum;
 
@@ -58,8 +58,8 @@ impl FilterMode {
 /// How to filter.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FilterTarget {
-    /// `tan(π f / rate)`.
-    g: f32,
+    /// Logarithm to the base of 2 of `tan(π f / rate)`.
+    log_g: f32,
     /// `1 / Q`.
     k: f32,
     mode: FilterMode,
@@ -72,16 +72,16 @@ impl FilterTarget {
     pub fn new(mode: FilterMode, cutoff: f32, resonance: f32, sample_rate: f32) -> Self {
         // In this order, what is not a number becomes the upper limit.
         let cutoff = cutoff.min(HIGHEST * sample_rate).max(LOWEST.min(HIGHEST * sample_rate));
-        let resonance = resonance.min(1.0).max(0.0);
+        let resonance = if resonance.is_nan() { 0.0 } else { resonance.clamp(0.0, 1.0) };
         let q = LEAST_Q * (MOST_Q / LEAST_Q).powf(resonance);
-        Self { g: (std::f32::consts::PI * cutoff / sample_rate).tan(), k: 1.0 / q, mode }
+        Self { log_g: (std::f32::consts::PI * cutoff / sample_rate).tan().log2(), k: 1.0 / q, mode }
     }
 }
 
 /// The running filter of one voice.
 #[derive(Clone, Copy, Debug)]
 pub struct Filter {
-    g: Ramp,
+    log_g: Ramp,
     k: Ramp,
     mode: FilterMode,
     /// Shares of input, low-pass and high-pass output in the result.
@@ -95,7 +95,7 @@ impl Filter {
     #[must_use]
     pub fn new(target: FilterTarget) -> Self {
         Self {
-            g: Ramp::at(target.g),
+            log_g: Ramp::at(target.log_g),
             k: Ramp::at(target.k),
             mode: target.mode,
             mix: target.mode.mix().map(Ramp::at),
@@ -108,7 +108,7 @@ impl Filter {
     pub const fn off() -> Self {
         let [input, low, high] = FilterMode::Off.mix();
         Self {
-            g: Ramp::at(1.0),
+            log_g: Ramp::at(0.0),
             k: Ramp::at(1.0),
             mode: FilterMode::Off,
             mix: [Ramp::at(input), Ramp::at(low), Ramp::at(high)],
@@ -121,11 +121,11 @@ impl Filter {
         let samples = (RAMP_TIME * sample_rate) as u32;
         if self.is_off() {
             // Nothing has been filtered yet: start at the target, from rest, and fade it in.
-            self.g = Ramp::at(target.g);
+            self.log_g = Ramp::at(target.log_g);
             self.k = Ramp::at(target.k);
             self.state = [0.0; 2];
         } else {
-            self.g.aim(target.g, samples);
+            self.log_g.aim(target.log_g, samples);
             self.k.aim(target.k, samples);
         }
         self.mode = target.mode;
@@ -145,15 +145,15 @@ impl Filter {
         if self.is_off() {
             return;
         }
-        let moves = ![self.g, self.k].iter().chain(&self.mix).all(Ramp::is_still);
-        let mut coefficients = Coefficients::new(self.g.value(), self.k.value());
+        let moves = ![self.log_g, self.k].iter().chain(&self.mix).all(Ramp::is_still);
+        let mut coefficients = Coefficients::new(self.log_g.value(), self.k.value());
         let mut mix = self.mix.map(|share| f64::from(share.value()));
         let [mut s1, mut s2] = self.state;
         for sample in samples {
             if moves {
-                coefficients = Coefficients::new(self.g.next(), self.k.next());
+                coefficients = Coefficients::new(self.log_g.advance(), self.k.advance());
                 for (share, ramp) in mix.iter_mut().zip(&mut self.mix) {
-                    *share = f64::from(ramp.next());
+                    *share = f64::from(ramp.advance());
                 }
             }
             let Coefficients { k, a1, a2, a3 } = coefficients;
@@ -181,8 +181,8 @@ struct Coefficients {
 
 impl Coefficients {
     #[inline]
-    fn new(g: f32, k: f32) -> Self {
-        let (g, k) = (f64::from(g), f64::from(k));
+    fn new(log_g: f32, k: f32) -> Self {
+        let (g, k) = (f64::from(log_g).exp2(), f64::from(k));
         let a1 = 1.0 / (1.0 + g * (g + k));
         let a2 = g * a1;
         Self { k, a1, a2, a3: g * a2 }
@@ -288,7 +288,7 @@ mod tests {
         for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, -5.0, 1e30] {
             for rate in [8_000.0, 22_050.0, 192_000.0] {
                 let target = FilterTarget::new(FilterMode::LowPass, value, value, rate);
-                assert!(target.g > 0.0 && target.g.is_finite() && target.k > 0.0 && target.k.is_finite());
+                assert!(target.log_g.is_finite() && target.k > 0.0 && target.k.is_finite());
             }
         }
     }

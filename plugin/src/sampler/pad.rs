@@ -42,8 +42,8 @@ pub enum PadOutput {
     Own,
 }
 
-/// How a pad plays. A note takes over range, loop, direction, mode, choke group and output when it
-/// starts; pitch, level, pan, envelope and filter change while it sounds.
+/// How a pad plays. A note takes over range, direction, mode, choke group and output when it
+/// starts; pitch, level, pan, envelope, filter and the place of the loop change while it sounds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PadSettings {
     /// The lowest and the highest key that play the pad, 0..=127; in any order.
@@ -152,6 +152,12 @@ impl PadSettings {
         self
     }
 
+    /// Whether the way of a note through the clip is the same with `other`.
+    fn goes_the_same_way(&self, other: &Self) -> bool {
+        let way = |s: &Self| (s.range, s.fade_in, s.fade_out, s.mode, s.loop_range, s.crossfade, s.reverse);
+        way(self) == way(other)
+    }
+
     /// Linear gain of a note of this velocity, 0..=1.
     #[must_use]
     pub fn velocity_gain(&self, velocity: f32) -> f32 {
@@ -170,7 +176,7 @@ pub struct Pad {
     rates: EnvelopeRates,
     /// Linear gain of [`PadSettings::level`].
     gain: f32,
-    /// Where the next note goes; `None` until one asks.
+    /// Where the next note goes; `None` until it is asked for.
     path: Option<Path>,
 }
 
@@ -225,8 +231,10 @@ impl Pad {
         }
         self.rates = EnvelopeRates::new(settings.envelope, self.sample_rate);
         self.gain = 10f32.powf(settings.level / 20.0);
+        if !settings.goes_the_same_way(&self.settings) {
+            self.path = None;
+        }
         self.settings = settings;
-        self.path = None;
         true
     }
 
@@ -237,13 +245,18 @@ impl Pad {
         self.source.is_some() && (low..=high).contains(&i32::from(key))
     }
 
-    /// The clip, and the way of a note through it; nothing if there is nothing to play.
-    pub fn start(&mut self) -> Option<(Arc<Source>, Path)> {
-        let source = self.source.as_ref()?;
-        if self.path.is_none() {
+    /// Finds the way of its notes through the clip, if it is not known yet.
+    pub fn prepare(&mut self) {
+        if let (Some(source), None) = (&self.source, self.path) {
             self.path = Path::new(&self.settings, source, self.sample_rate);
         }
-        Some((Arc::clone(source), self.path?))
+    }
+
+    /// The clip, and the way of a note through it, once it has been [prepared](Self::prepare); nothing if there is
+    /// nothing to play.
+    #[must_use]
+    pub fn way(&self) -> Option<(&Arc<Source>, Path)> {
+        Some((self.source.as_ref()?, self.path?))
     }
 }
 

@@ -5,6 +5,9 @@
 //! [`SHORTEST_FADE`]; the clip's own ends are left as they are. At the end of a loop the sound goes over
 //! into what comes before the loop's beginning (silence, before the clip's beginning), so that
 //! jumping there continues what is heard already; see [`super::crossfade`] for the weights.
+//!
+//! The loop of a sounding note may be moved: at once where the note has not come to the new loop's
+//! end yet, else by going over from the old loop's end to the new one's beginning.
 
 use super::{
     PadSettings, Source,
@@ -19,7 +22,7 @@ pub const SHORTEST_FADE: f64 = 0.002;
 const SHORTEST_LOOP: f64 = 16.0;
 
 /// What repeats, in travel.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Loop {
     end: f64,
     length: f64,
@@ -38,6 +41,10 @@ pub struct Path {
     /// Travel at which the range ends.
     length: f64,
     repeat: Option<Loop>,
+    /// The loop that is to take its place.
+    next: Option<Loop>,
+    /// The crossfade that is going on leads to the next loop's beginning.
+    goes_over: bool,
     /// Fades in samples of the output; 0 is none.
     fade_in: f64,
     fade_out: f64,
@@ -77,6 +84,8 @@ impl Path {
         direction: 1.0,
         length: 0.0,
         repeat: None,
+        next: None,
+        goes_over: false,
         fade_in: 0.0,
         fade_out: 0.0,
         shortest: 0.0,
@@ -107,6 +116,8 @@ impl Path {
             direction,
             length,
             repeat: None,
+            next: None,
+            goes_over: false,
             fade_in: fade(settings.fade_in, origin),
             fade_out: fade(settings.fade_out, origin + direction * length),
             shortest: SHORTEST_FADE * rate,
@@ -154,6 +165,35 @@ impl Path {
         self.position(self.travel)
     }
 
+    /// Takes over the loop of `other`, a way through the same clip, when that is possible without a jump.
+    /// A way without a loop gets none.
+    pub fn follow_loop(&mut self, other: &Self, ratio: f64) {
+        if let (Some(repeat), Some(next)) = (self.repeat, other.repeat)
+            && self.direction == other.direction
+        {
+            let next = Loop { end: next.end + self.direction * (other.origin - self.origin), ..next };
+            let next = (next != repeat).then_some(next);
+            if next != self.next {
+                self.next = next;
+                self.goes_over = false;
+                self.adopt_next(ratio);
+            }
+        }
+    }
+
+    /// Changes over to the next loop if the note just came to its beginning, or if neither its end
+    /// nor the present one's is near.
+    fn adopt_next(&mut self, ratio: f64) {
+        if let Some(next) = self.next
+            && self.fade == 0.0
+            && (self.goes_over || self.travel < next.end - next.heard_crossfade(self.shortest * ratio))
+        {
+            self.repeat = Some(next);
+            self.next = None;
+            self.goes_over = false;
+        }
+    }
+
     /// Length of the fade at the beginning, in samples of the output.
     #[must_use]
     pub fn fade_in(&self) -> f64 {
@@ -165,7 +205,7 @@ impl Path {
     pub fn read(&mut self, reader: &Reader<'_>, ratio: f64, output: &mut [f32]) -> usize {
         match self.repeat {
             Some(repeat) => {
-                self.read_loop(reader, &repeat, ratio, output);
+                self.read_loop(reader, repeat, ratio, output);
                 output.len()
             }
             None => self.read_once(reader, ratio, output),
@@ -189,14 +229,23 @@ impl Path {
         output.len()
     }
 
-    fn read_loop(&mut self, reader: &Reader<'_>, repeat: &Loop, ratio: f64, output: &mut [f32]) {
-        let crossfade = repeat.crossfade.max(self.shortest * ratio).min(repeat.length);
+    fn read_loop(&mut self, reader: &Reader<'_>, mut repeat: Loop, ratio: f64, output: &mut [f32]) {
+        let shortest = self.shortest * ratio;
+        let mut crossfade = repeat.heard_crossfade(shortest);
         for output in output {
-            let sample = reader.at(self.position(self.travel));
             let rest = repeat.end - self.travel;
             if self.fade == 0.0 && rest <= crossfade {
                 self.fade = crossfade;
+                if let Some(next) = self.next
+                    && next.begin() < repeat.end
+                {
+                    // This time, what comes in is what lies before the next loop.
+                    repeat.length = repeat.end - next.begin();
+                    self.repeat = Some(repeat);
+                    self.goes_over = true;
+                }
             }
+            let sample = reader.at(self.position(self.travel));
             *output = if self.fade > 0.0 {
                 let incoming = reader.at(self.position(self.travel - repeat.length));
                 let w = (1.0 - rest / self.fade) as f32;
@@ -207,10 +256,25 @@ impl Path {
             };
             self.travel += ratio;
             if self.travel >= repeat.end {
-                let begin = repeat.end - repeat.length;
-                self.travel = begin + (self.travel - begin).rem_euclid(repeat.length);
+                self.travel = repeat.begin() + (self.travel - repeat.begin()).rem_euclid(repeat.length);
                 self.fade = 0.0;
+                self.adopt_next(ratio);
+                if let Some(adopted) = self.repeat {
+                    repeat = adopted;
+                    crossfade = repeat.heard_crossfade(shortest);
+                }
             }
         }
+    }
+}
+
+impl Loop {
+    fn begin(&self) -> f64 {
+        self.end - self.length
+    }
+
+    /// Length of the crossfade in travel, if none may be shorter than `shortest` unless the loop is.
+    fn heard_crossfade(&self, shortest: f64) -> f64 {
+        self.crossfade.max(shortest).min(self.length)
     }
 }

@@ -51,11 +51,12 @@ impl Ramp {
 
     /// The value for this sample; moves on by one.
     #[inline]
-    pub fn next(&mut self) -> f32 {
+    pub fn advance(&mut self) -> f32 {
         let value = self.value;
         if self.left > 0 {
             self.left -= 1;
-            self.value = if self.left == 0 { self.target } else { value + self.step };
+            // From the target, so that rounding does not add up and it lands exactly.
+            self.value = self.target - self.step * self.left as f32;
         }
         value
     }
@@ -69,7 +70,7 @@ mod tests {
     fn it_moves_in_a_line_and_lands_exactly() {
         let mut ramp = Ramp::at(1.0);
         ramp.aim(0.3, 7);
-        let values: Vec<f32> = (0..10).map(|_| ramp.next()).collect();
+        let values: Vec<f32> = (0..10).map(|_| ramp.advance()).collect();
         for (i, value) in values.iter().enumerate() {
             let expected = 1.0 - 0.7 * (i as f32 / 7.0).min(1.0);
             assert!((value - expected).abs() < 1e-6, "{i}: {value}");
@@ -83,10 +84,10 @@ mod tests {
         let mut ramp = Ramp::at(0.0);
         ramp.aim(1.0, 10);
         (0..5).for_each(|_| {
-            ramp.next();
+            ramp.advance();
         });
         ramp.aim(0.0, 5);
-        assert!((ramp.next() - 0.5).abs() < 1e-6);
-        assert!((ramp.next() - 0.4).abs() < 1e-6);
+        assert!((ramp.advance() - 0.5).abs() < 1e-6);
+        assert!((ramp.advance() - 0.4).abs() < 1e-6);
     }
 }

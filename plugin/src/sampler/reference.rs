@@ -92,13 +92,13 @@ impl Scene {
         let mut notes: Vec<Note> = Vec::new();
         let mut settings: Vec<PadSettings> = self.pads.iter().map(|pad| pad.1).collect();
         let mut pedals = [false; 16];
-        let mut begin = |notes: &mut Vec<Note>,
-                         pads: Vec<usize>,
-                         at,
-                         channel,
-                         key: Option<u8>,
-                         velocity: f32,
-                         settings: &[PadSettings]| {
+        let begin = |notes: &mut Vec<Note>,
+                     pads: Vec<usize>,
+                     at,
+                     channel,
+                     key: Option<u8>,
+                     velocity: f32,
+                     settings: &[PadSettings]| {
             let groups: Vec<u8> =
                 pads.iter().map(|pad| settings[*pad].choke_group).filter(|g| *g > 0).collect();
             for note in notes.iter_mut().filter(|note| groups.contains(&note.settings.choke_group)) {
@@ -270,7 +270,7 @@ impl Scene {
             // Filter: trapezoidal integrators, the loop solved.
             let g = (PI * f64::from(now.cutoff).min(0.49 * self.rate) / self.rate).tan();
             let k = 1.0 / (0.5f64.sqrt() * (20.0 * 2f64.sqrt()).powf(f64::from(now.resonance)));
-            let g = ramps[0].at(n, g, 0.01 * self.rate);
+            let g = ramps[0].at(n, g.ln(), 0.01 * self.rate).exp();
             let k = ramps[1].at(n, k, 0.01 * self.rate);
             let band = (s1 + g * (x - s2)) / (1.0 + g * (g + k));
             let low = s2 + g * band;

@@ -161,9 +161,9 @@ fn play(scene: &Scene, clips: &[Vec<f32>]) -> [Vec<f32>; 2] {
     output
 }
 
-/// Largest difference allowed, relative to the loudest sample: -80 dB. The kernels' table is good for -75 dB at the
-/// upper end of the band, where there is little sound; the rest is single precision.
-const TOLERANCE: f64 = 1e-4;
+/// Largest difference allowed, relative to the loudest sample: -94 dB. It is what the kernels' table and single
+/// precision leave; a note that is off by a sample, or a level by a thousandth, is far above.
+const TOLERANCE: f64 = 2e-5;
 
 #[test]
 fn the_sampler_plays_what_the_definitions_say() {
@@ -179,7 +179,7 @@ fn the_sampler_plays_what_the_definitions_say() {
                 worst = worst.max(error);
                 assert!(
                     error < TOLERANCE,
-                    "scene {seed}, side {side}, sample {n}: {b} instead of {a}\n{:#?}\n{:#?}",
+                    "scene {seed}, side {side}, sample {n}: {b} instead of {a}\n{:?}\n{:?}",
                     scene.pads.iter().map(|pad| pad.1).collect::<Vec<_>>(),
                     scene.score,
                 );

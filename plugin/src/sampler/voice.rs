@@ -56,7 +56,7 @@ pub struct Voice {
     steady_ratio: f64,
     ratio: f64,
     /// Depth of the vibrato in semitones.
-    vibrato: f32,
+    vibrato: f64,
     /// [`Source::level_for`] and [`KernelBank::index_for`] of the ratio.
     level: usize,
     kernel: usize,
@@ -111,19 +111,19 @@ pub struct Context<'a> {
 }
 
 impl Voice {
-    /// A note of `tag` on pad number `pad`, at its beginning.
+    /// A note of `tag` on pad number `pad`, at its beginning; nothing if there is nothing to play.
     #[must_use]
     pub fn start(
-        (source, path): (Arc<Source>, Path),
         pad: usize,
         tag: NoteTag,
         velocity: f32,
         started: u64,
         context: &Context<'_>,
-    ) -> Self {
+    ) -> Option<Self> {
+        let (source, path) = context.pad.way()?;
         let settings = context.pad.settings();
         let mut voice = Self {
-            source: Some(source),
+            source: Some(Arc::clone(source)),
             path,
             pad,
             tag,
@@ -139,7 +139,7 @@ impl Voice {
         voice.tune(context, &modulation);
         voice.filter = Filter::new(filter_target(context, &modulation));
         voice.gains = voice.target_gains(context, &modulation).map(Ramp::at);
-        voice
+        Some(voice)
     }
 
     /// Follows settings, controllers and expressions.
@@ -152,6 +152,11 @@ impl Voice {
         for (gain, target) in self.gains.iter_mut().zip(targets) {
             gain.aim(target, samples);
         }
+        if let (Some(own), Some((source, path))) = (&self.source, context.pad.way())
+            && Arc::ptr_eq(own, source)
+        {
+            self.path.follow_loop(&path, self.ratio);
+        }
     }
 
     fn modulation(&self, context: &Context<'_>) -> Modulation {
@@ -162,11 +167,11 @@ impl Voice {
     fn tune(&mut self, context: &Context<'_>, modulation: &Modulation) {
         let settings = context.pad.settings();
         let key = self.tag.key.map_or(settings.root_key, i32::from);
-        let semitones =
-            (key - settings.root_key) as f32 * settings.key_tracking + settings.tune + modulation.semitones;
+        let semitones = f64::from(key - settings.root_key) * f64::from(settings.key_tracking)
+            + f64::from(settings.tune)
+            + modulation.semitones;
         let source_rate = self.source.as_ref().map_or(1.0, |source| source.sample_rate());
-        self.steady_ratio =
-            2f64.powf(f64::from(semitones) / 12.0) * source_rate / f64::from(context.sample_rate);
+        self.steady_ratio = 2f64.powf(semitones / 12.0) * source_rate / f64::from(context.sample_rate);
         // The next step of the vibrato takes a new depth into account.
         self.vibrato = modulation.vibrato;
         let bent = self.ratio_with_vibrato(context.sample_rate, self.age / VIBRATO_STEP * VIBRATO_STEP);
@@ -179,7 +184,7 @@ impl Voice {
             return self.steady_ratio;
         }
         let phase = std::f64::consts::TAU * VIBRATO_HZ * age as f64 / f64::from(sample_rate);
-        self.steady_ratio * 2f64.powf(f64::from(self.vibrato) / 12.0 * phase.sin())
+        self.steady_ratio * 2f64.powf(self.vibrato / 12.0 * phase.sin())
     }
 
     /// Sets the playback speed in clip samples per output sample.
@@ -318,8 +323,8 @@ impl Voice {
         } else {
             let [a, b] = &mut self.gains;
             for ((left, right), sound) in outputs {
-                *left += sound * a.next();
-                *right += sound * b.next();
+                *left += sound * a.advance();
+                *right += sound * b.advance();
             }
         }
         self.age += live as u64;

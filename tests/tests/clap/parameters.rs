@@ -30,14 +30,53 @@ const IDS: &[&str] = &[
     "randomness",
     "variations",
     "revision",
+    "vibrato",
+    "wheelcutoff",
+    "presscutoff",
+];
+
+/// The ids of a pad: pad 1 has them as they are (some are older than pads, and above), the others with their number
+/// before, as in "pad2_level".
+const PAD_IDS: &[&str] = &[
+    "level",
+    "pan",
+    "low",
+    "high",
+    "root",
+    "tracking",
+    "tune",
+    "velocity",
+    "velcurve",
+    "mode",
+    "start",
+    "end",
+    "fadein",
+    "fadeout",
+    "loopstart",
+    "loopend",
+    "crossfade",
+    "reverse",
+    "attack",
+    "decay",
+    "sustain",
+    "release",
+    "filter",
+    "cutoff",
+    "resonance",
+    "choke",
+    "output",
 ];
 
 #[test]
 fn ids_are_the_ones_in_old_projects() {
     let mut instance = Instance::new(&entry_in_process());
     let ids: HashSet<u32> = instance.parameters().iter().map(|parameter| parameter.id).collect();
-    for id in IDS {
-        assert!(ids.contains(&clap_id(id)), "parameter {id} is gone");
+    let pads = (1..=16).flat_map(|pad| {
+        let prefix = if pad == 1 { String::new() } else { format!("pad{pad}_") };
+        PAD_IDS.iter().map(move |id| format!("{prefix}{id}"))
+    });
+    for id in IDS.iter().map(|id| (*id).to_owned()).chain(pads) {
+        assert!(ids.contains(&clap_id(&id)), "parameter {id} is gone");
     }
     assert_eq!(ids.len(), instance.parameters().len(), "two parameters share an id");
 }

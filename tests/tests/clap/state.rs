@@ -55,6 +55,45 @@ fn opening_a_project_without_a_clip_removes_the_old_one() {
     assert_eq!(sounds::peak(&left), 0.0);
 }
 
+#[test]
+fn a_project_from_before_pads_plays_its_clip_to_the_end_if_it_did() {
+    let mut object = plugin_state::object(&plain_instance().save());
+    let params = object["params"].as_object_mut().unwrap();
+    let old = [
+        "gain",
+        "attack",
+        "decay",
+        "sustain",
+        "release",
+        "root",
+        "tracking",
+        "tune",
+        "bend",
+        "velocity",
+        "oneshot",
+        "voices",
+        "length",
+        "quality",
+        "guidance",
+        "randomness",
+        "variations",
+        "revision",
+    ];
+    params.retain(|id, _| old.contains(&id.as_str()));
+    let events = [(0, Event::NoteOn { key: ROOT, velocity: 0.8 }), (4_000, Event::NoteOff { key: ROOT })];
+    for is_one_shot in [false, true] {
+        *plugin_state::parameter(&mut object, "oneshot") = json!(is_one_shot);
+        let mut instance = Instance::new(&entry_in_process());
+        assert!(instance.load(&plugin_state::from_json(&object)));
+        // The clip is two seconds long.
+        let [left, _] = instance.render(48_000.0, 512, 60_000, &events);
+        assert_eq!(sounds::peak(&left[50_000..]) > 0.1, is_one_shot);
+        let mut saved = plugin_state::object(&instance.save());
+        let mode = plugin_state::parameter(&mut saved, "mode").clone();
+        assert_eq!(mode, json!(if is_one_shot { "one_shot" } else { "gate" }));
+    }
+}
+
 /// States that no version of the plugin ever wrote.
 fn damaged_states() -> Vec<(&'static str, Vec<u8>)> {
     let good = plain_instance().save();
