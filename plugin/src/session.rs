@@ -264,6 +264,7 @@ impl Session {
                 seed: project.seed,
                 variations,
                 adapters,
+                edit: None,
             }
         });
         match request.validate() {

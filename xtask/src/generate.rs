@@ -194,6 +194,7 @@ fn request(args: &Args, pack: &Pack) -> Result<Request> {
         seed,
         variations: args.variations,
         adapters: Vec::new(),
+        edit: None,
     };
     // Before the adapters are read: what was typed is wrong more often than a file.
     let request = request.validate()?;
