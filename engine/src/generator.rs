@@ -301,6 +301,6 @@ fn timed<T>(time: &mut Duration, stage: impl FnOnce() -> T) -> T {
 }
 
 #[cfg(test)]
-mod tests;
-#[cfg(test)]
 mod edit_tests;
+#[cfg(test)]
+mod tests;

@@ -126,7 +126,8 @@ fn an_extension_keeps_what_was_there_and_has_its_length() {
         for (before, after) in [(0.0, 1.0), (0.7, 0.0), (0.25, 0.3), (9.0, 9.5)] {
             let edit = Edit::Extend { source: Source::of(&clip), before, after };
             let longer = edited(&mut generator, &request, edit);
-            let [added_before, added_after] = [before, after].map(|s| (s * SAMPLE_RATE as f32).round() as usize);
+            let [added_before, added_after] =
+                [before, after].map(|s| (s * SAMPLE_RATE as f32).round() as usize);
             assert_eq!(longer.audio.len(), added_before + clip.audio.len() + added_after);
             // All whole columns of the clip but the outermost stay, where they were in the clip.
             let (old, new) = (grid(&clip), grid(&longer));
@@ -135,7 +136,8 @@ fn an_extension_keeps_what_was_there_and_has_its_length() {
             assert!(to > from + 2);
             let moved = at(new, added_before + 2 * COLUMN) - from;
             for column in from..to {
-                let cells = |grid: &TokenGrid, column: usize| grid.tokens()[5 * column..5 * column + 5].to_vec();
+                let cells =
+                    |grid: &TokenGrid, column: usize| grid.tokens()[5 * column..5 * column + 5].to_vec();
                 assert_eq!(cells(old, column), cells(new, column + moved), "{before} {after} {column}");
             }
             assert_eq!(new.placement().gain, old.placement().gain);
@@ -150,7 +152,8 @@ fn a_long_clip_can_be_edited_too() {
     request.settings.steps = 2;
     let clip = make(&mut generator, request.clone());
     let after = 29.5 - clip.seconds();
-    let long = edited(&mut generator, &request, Edit::Extend { source: Source::of(&clip), before: 0.0, after });
+    let long =
+        edited(&mut generator, &request, Edit::Extend { source: Source::of(&clip), before: 0.0, after });
     assert!((long.seconds() - 29.5).abs() < 0.001 && grid(&long).columns() > 3 * 50);
     assert_eq!(state::decode(&state::encode(&long)).unwrap(), long);
     // No part of it is silent.
@@ -193,7 +196,8 @@ impl Seam {
         // A window of four frames reaches over the seam from two frames before it to two behind.
         let seam = 2 * frames - 2..2 * frames + 3;
         let inside = frames + 3..2 * frames - 2;
-        let most = |range: std::ops::Range<usize>, of: &dyn Fn(usize) -> f32| range.map(of).fold(0.0, f32::max);
+        let most =
+            |range: std::ops::Range<usize>, of: &dyn Fn(usize) -> f32| range.map(of).fold(0.0, f32::max);
         let level_step = |n: usize| (level(n) - level(n - 1)).abs();
         let inner = audio.windows(2).map(|pair| (pair[1] - pair[0]).abs()).fold(0.0, f32::max);
         Self {
@@ -220,7 +224,10 @@ fn a_loop_has_no_seam() {
             assert!(looped.audio.len().is_multiple_of(COLUMN) && grid(&looped).is_loop());
             assert!((looped.seconds() - clip.seconds()).abs() < 0.1);
             let seam = Seam::of(&looped.audio);
-            println!("{prompt}: clip {:?}, loop {seam:?}", Seam::of(&clip.audio[..clip.audio.len() / HOP * HOP]));
+            println!(
+                "{prompt}: clip {:?}, loop {seam:?}",
+                Seam::of(&clip.audio[..clip.audio.len() / HOP * HOP])
+            );
             assert!(seam.step.0 <= seam.step.1, "{prompt}: {seam:?}");
             assert!(seam.level.0 <= seam.level.1, "{prompt}: {seam:?}");
             assert!(seam.flux.0 <= seam.flux.1, "{prompt}: {seam:?}");
@@ -275,8 +282,9 @@ fn a_morph_lies_between_its_prompts() {
 fn audio_from_elsewhere_is_encoded_first() {
     let mut generator = generator();
     let request = request("a sine", 1.0, 4);
-    let sine: Vec<f32> =
-        (0..30_000).map(|n| 0.3 * (std::f32::consts::TAU * 440.0 * n as f32 / SAMPLE_RATE as f32).sin()).collect();
+    let sine: Vec<f32> = (0..30_000)
+        .map(|n| 0.3 * (std::f32::consts::TAU * 440.0 * n as f32 / SAMPLE_RATE as f32).sin())
+        .collect();
     let source = Source::Audio(sine.clone().into());
     let region = Region { start: 1.0, end: 1.2, low: 2_000.0, high: 8_000.0 };
     let edit = Edit::Repaint { source: source.clone(), region };
