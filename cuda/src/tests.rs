@@ -29,7 +29,7 @@ impl Generator for Scripted {
             "panic" => panic!("the token hit the fan"),
             "silent" => Err(ClipError::Silent { peak_db: -90.0 }.into()),
             "fail" => Err(GenerateError::stage("reading the prompt", "no such word")),
-            _ => Ok(Clip { audio: Arc::new([0.5; 10]), provenance: Provenance::default() }),
+            _ => Ok(Clip::new([0.5; 10], Provenance::default())),
         }
     }
 

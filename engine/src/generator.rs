@@ -5,19 +5,29 @@
 //! ```
 
 mod adapters;
+mod draft;
+mod passes;
+mod plan;
 mod preview;
+mod sound;
+mod watch;
 
-use crate::clip::{AdapterUse, Clip, ClipError, Provenance};
+use crate::clip::{self, AdapterUse, Clip, ClipError, Provenance, TokenGrid};
+use crate::diffusion::Schedule;
 use crate::diffusion::transformer::{Condition, Transformer};
-use crate::diffusion::{Canvas, DiffusionError, Sampler, SamplerConfig, Schedule};
 use crate::lora::BaseId;
 use crate::pack::{Model, Pack, PackError, Sampling};
-use crate::service::{GenerateError, Generator, PackInfo, Progress, Request, Timings};
+use crate::service::{
+    Edit, EditError, GenerateError, Generator, PackInfo, Progress, Request, Source, Timings,
+};
 use adapters::Adapters;
-use candle_core::{Device, Tensor};
-use preview::Previewer;
+use candle_core::Device;
+use draft::{Painter, Prompts};
+use plan::Plan;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use watch::Watch;
 
 /// The [`Generator`] that a model pack makes.
 #[derive(Debug)]
@@ -74,17 +84,42 @@ impl PackGenerator {
         self
     }
 
-    /// The prompt as the transformer sees it; with guidance, the negative (or empty) one as a second of the batch.
+    /// The tokens of mono `audio` at [`SAMPLE_RATE`](crate::SAMPLE_RATE): what edits of a sound start from that
+    /// the pack has not made. Decoded again it sounds as near as the codec can come.
+    ///
+    /// # Errors
+    /// When `audio` is empty, or the codec fails.
+    pub fn encode(&self, audio: &[f32]) -> Result<TokenGrid, GenerateError> {
+        sound::to_tokens(&self.model.codec, audio, &self.info.hash, &self.device)
+    }
+
+    /// The tokens that an edit starts from.
+    fn tokens_of(&self, source: &Source) -> Result<Arc<TokenGrid>, GenerateError> {
+        let grid = match source {
+            Source::Grid(grid) => Arc::clone(grid),
+            Source::Audio(audio) => Arc::new(self.encode(audio)?),
+        };
+        let fits = grid.rows() == self.model.codec.rows()
+            && grid.frames_per_column() == self.model.codec.frames_per_column()
+            && grid.tokens().iter().all(|&token| token < self.schedule.mask_id());
+        match (grid.pack_hash() == self.info.hash, fits) {
+            (true, true) => Ok(grid),
+            (true, false) => Err(EditError::Misfit.into()),
+            (false, _) => Err(EditError::OtherPack.into()),
+        }
+    }
+
+    /// A prompt as the transformer sees it; with guidance, the negative (or empty) one as a second of the batch.
     fn condition(
         &self,
         transformer: &Transformer,
-        request: &Request,
+        (prompt, negative): (&str, Option<&str>),
         guided: bool,
     ) -> Result<Condition, GenerateError> {
         const STAGE: &str = "reading the prompt";
-        let mut prompts = vec![request.prompt.as_str()];
+        let mut prompts = vec![prompt];
         if guided {
-            prompts.push(request.negative_prompt.as_deref().unwrap_or_default());
+            prompts.push(negative.unwrap_or_default());
         }
         let text =
             self.model.text.encode_batch(&prompts).map_err(|error| GenerateError::stage(STAGE, error))?;
@@ -93,41 +128,20 @@ impl PackGenerator {
             .map_err(|error| GenerateError::stage(STAGE, error))
     }
 
-    /// Denoises a grid of `columns` columns; returns its tokens, time-major, and the number of steps.
-    fn denoise(
+    /// The prompts of a request.
+    fn prompts(
         &self,
-        (transformer, condition): (&Transformer, &Condition),
-        config: SamplerConfig,
-        columns: usize,
-        (seed, variation): (u64, u32),
-        on_progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-    ) -> Result<(Vec<u32>, u32), GenerateError> {
-        let failed = |error: DiffusionError| GenerateError::stage("shaping the sound", error);
-        let network = transformer.bind(condition);
-        let canvas = Canvas::blank(1, columns * transformer.config().rows);
-        let mut sampler =
-            Sampler::new(&self.schedule, config, canvas, seed, &[u64::from(variation)]).map_err(failed)?;
-        let mut previewer =
-            self.previews.then(|| Previewer::new(self.schedule.mask_id(), self.model.codec.rows()));
-        let steps = sampler.steps() as u32;
-        report(on_progress, Progress { step: 0, steps, preview: None })?;
-        while !sampler.is_done() {
-            let step = sampler.step(&network).map_err(failed)?.step as u32;
-            // The finished grid is decoded anyway.
-            let preview = match &mut previewer {
-                Some(previewer) if !sampler.is_done() => previewer
-                    .of_tokens(sampler.predicted(), sampler.tokens(), |ids| self.mel(ids))
-                    .map_err(|error| GenerateError::stage("drawing the preview", error))?,
-                _ => None,
-            };
-            report(on_progress, Progress { step, steps, preview })?;
-        }
-        Ok((sampler.tokens().to_vec(), steps))
-    }
-
-    /// The log-mel spectrogram `[1, 80, 16W]` of time-major `tokens`.
-    fn mel(&self, tokens: &[u32]) -> candle_core::Result<Tensor> {
-        self.model.codec.decode(&Tensor::from_slice(tokens, (1, tokens.len()), &self.device)?)
+        transformer: &Transformer,
+        request: &Request,
+        guided: bool,
+    ) -> Result<Prompts, GenerateError> {
+        let negative = request.negative_prompt.as_deref();
+        let condition = |prompt: &str| self.condition(transformer, (prompt, negative), guided);
+        let second = match &request.edit {
+            Some(Edit::Morph { prompt, at }) => Some((condition(prompt)?, *at)),
+            _ => None,
+        };
+        Ok(Prompts { first: condition(&request.prompt)?, second })
     }
 
     fn provenance(&self, request: &Request, variation: u32, adapters: &[AdapterUse]) -> Provenance {
@@ -141,6 +155,7 @@ impl PackGenerator {
             pack_hash: self.info.hash.clone(),
             settings: request.settings.clone(),
             adapters: adapters.to_vec(),
+            edit: request.edit.as_ref().map(Edit::note),
             engine_version: env!("CARGO_PKG_VERSION").to_owned(),
             created_unix: now.as_secs(),
         }
@@ -156,33 +171,66 @@ fn attempt_seed(seed: u64, attempt: u64) -> u64 {
 }
 
 impl PackGenerator {
-    /// From a bound prompt to a finished clip, once.
-    #[allow(clippy::too_many_arguments)] // one call, of the parts of one request
+    /// From a request to a finished clip, once; `source` is what its edit starts from.
     fn attempt(
         &self,
-        (transformer, condition, adapters): (&Transformer, &Condition, &[AdapterUse]),
-        config: SamplerConfig,
-        columns: usize,
-        seed: u64,
-        (request, variation): (&Request, u32),
+        painter: &mut Painter,
+        (request, source): (&Request, Option<&TokenGrid>),
+        origin: &Provenance,
+        watch: &mut Watch,
         timings: &mut Timings,
-        on_progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Clip, GenerateError> {
-        let (tokens, steps) = timed(&mut timings.diffusion, || {
-            self.denoise((transformer, condition), config, columns, (seed, variation), on_progress)
-        })?;
-        let mel = timed(&mut timings.codec, || self.mel(&tokens))
-            .map_err(|error| GenerateError::stage("drawing the spectrogram", error))?;
-        if self.previews {
-            let preview =
-                preview::of_mel(&mel).map_err(|error| GenerateError::stage("drawing the preview", error))?;
-            report(on_progress, Progress { step: steps, steps, preview: Some(preview) })?;
+        let config = painter.transformer.config();
+        let widest = config.max_columns;
+        let plan = match (&request.edit, source) {
+            (Some(Edit::Vary { amount, .. }), Some(source)) => Plan::vary(source, *amount, widest),
+            (Some(Edit::Repaint { region, .. }), Some(source)) => Plan::repaint(source, region, widest),
+            (Some(Edit::Extend { before, after, .. }), Some(source)) => {
+                Plan::extend(source, *before, *after, widest)
+            }
+            (Some(Edit::Loop { .. }), Some(source)) => Plan::looped(source, widest),
+            _ => {
+                let columns = request.settings.columns(self.model.codec.frames_per_column(), widest);
+                Plan::blank(columns, config.rows, widest, clip::samples(request.settings.seconds))
+            }
+        };
+        // A loop of a sound that is still to be made takes two rounds.
+        let is_first = matches!((&request.edit, source), (Some(Edit::Loop { .. }), None));
+        watch.expect(u32::from(is_first));
+        let clip = self.make(painter, plan, origin, watch, timings)?;
+        match &clip.grid {
+            Some(grid) if is_first => {
+                watch.expect(0);
+                self.make(painter, Plan::looped(grid, widest), origin, watch, timings)
+            }
+            _ => Ok(clip),
         }
-        let raw =
-            timed(&mut timings.vocoder, || self.model.vocoder.forward(&mel)?.squeeze(0)?.to_vec1::<f32>())
-                .map_err(|error| GenerateError::stage("sounding the spectrogram", error))?;
-        let provenance = self.provenance(request, variation, adapters);
-        Ok(timed(&mut timings.finish, || Clip::finish(&raw, request.settings.seconds, provenance))?)
+    }
+
+    /// From a plan to a clip.
+    fn make(
+        &self,
+        painter: &mut Painter,
+        plan: Plan,
+        origin: &Provenance,
+        watch: &mut Watch,
+        timings: &mut Timings,
+    ) -> Result<Clip, GenerateError> {
+        let Plan { mut draft, ending } = plan;
+        timed(&mut timings.diffusion, || painter.paint(&mut draft, watch))?;
+        let (mel, raw) =
+            sound::of_tokens(&self.model, &draft.tokens, ending.is_loop(), &self.device, timings)?;
+        watch.finished(&mel)?;
+        let (clip, placement) = timed(&mut timings.finish, || ending.finish(raw, origin.clone()))?;
+        let frames = self.model.codec.frames_per_column();
+        let grid = TokenGrid::from_parts(
+            draft.tokens,
+            (draft.rows, frames),
+            self.info.hash.clone(),
+            placement,
+            ending.is_loop(),
+        );
+        Ok(Clip { grid: grid.ok().map(Arc::new), ..clip })
     }
 }
 
@@ -194,29 +242,32 @@ impl Generator for PackGenerator {
         on_progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Clip, GenerateError> {
         let mut timings = Timings::default();
-        let settings = &request.settings;
-        let frames = self.model.codec.frames_per_column();
-        let columns = settings.columns(frames, self.model.transformer.config().max_columns);
-        let config = self.sampling.config(settings, self.schedule.steps());
-
+        let config = self.sampling.config(&request.settings, self.schedule.steps());
+        let source = match request.edit.as_ref().and_then(Edit::source) {
+            Some(source) => Some(timed(&mut timings.codec, || self.tokens_of(source))?),
+            None => None,
+        };
         let (transformer, adapters) = self
             .adapters
             .apply(&self.model.transformer, &request.adapters)
             .map_err(|error| GenerateError::Adapter(error.to_string()))?;
-        let condition =
-            timed(&mut timings.text, || self.condition(&transformer, request, config.is_guided()))?;
+        let prompts = timed(&mut timings.text, || self.prompts(&transformer, request, config.is_guided()))?;
+        let origin = self.provenance(request, variation, &adapters);
         let mut attempt = 0;
         let clip = loop {
-            let seed = attempt_seed(request.seed, attempt);
-            match self.attempt(
-                (&transformer, &condition, &adapters),
+            let mut painter = Painter {
+                transformer: &transformer,
+                prompts: &prompts,
+                schedule: &self.schedule,
                 config,
-                columns,
-                seed,
-                (request, variation),
-                &mut timings,
-                on_progress,
-            ) {
+                seed: attempt_seed(request.seed, attempt),
+                variation,
+                runs: 0,
+            };
+            let pictures = self.previews.then_some((&self.model.codec, &self.device));
+            let mut watch = Watch::new(on_progress, pictures, self.schedule.mask_id());
+            let work = (request, source.as_deref());
+            match self.attempt(&mut painter, work, &origin, &mut watch, &mut timings) {
                 Err(GenerateError::Clip(ClipError::Silent { .. })) if attempt < SILENT_RETRIES => {
                     attempt += 1
                 }
@@ -249,16 +300,7 @@ fn timed<T>(time: &mut Duration, stage: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Reports progress; stops if the client wants that.
-fn report(
-    on_progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-    progress: Progress,
-) -> Result<(), GenerateError> {
-    match on_progress(progress) {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(()) => Err(GenerateError::Cancelled),
-    }
-}
-
+#[cfg(test)]
+mod edit_tests;
 #[cfg(test)]
 mod tests;

@@ -284,6 +284,7 @@ impl Session {
                 seed: project.seed,
                 variations,
                 adapters,
+                edit: None,
             }
         });
         match request.validate() {

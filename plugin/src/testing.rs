@@ -64,9 +64,9 @@ pub fn tone(request: &Request, variation: u32) -> Clip {
         // On the 24-bit grid, as every clip.
         (sum * fade * 0.35 * 8_388_608.0).round() / 8_388_608.0
     };
-    Clip {
-        audio: (0..len).map(sample).collect(),
-        provenance: Provenance {
+    Clip::new(
+        (0..len).map(sample).collect::<Vec<f32>>(),
+        Provenance {
             prompt: request.prompt.clone(),
             seed: request.seed,
             variation,
@@ -83,7 +83,7 @@ pub fn tone(request: &Request, variation: u32) -> Clip {
                 .collect(),
             ..Provenance::default()
         },
-    }
+    )
 }
 
 /// Noise from which bands emerge.

@@ -27,11 +27,12 @@ pub fn sine_clip(hz: f64, seconds: f64) -> Clip {
         pack_hash: "0".repeat(64),
         settings: Settings::default(),
         adapters: Vec::new(),
+        edit: None,
         engine_version: "0.0.0".to_owned(),
         created_unix: 1_700_000_000,
         variation: 0,
     };
-    Clip { audio, provenance }
+    Clip::new(audio, provenance)
 }
 
 /// The frequency of a nearly pure tone in Hz, from the distance between its first and last rising

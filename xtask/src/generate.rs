@@ -1,5 +1,6 @@
 //! `cargo xtask generate`: one prompt becomes one or more WAV files.
 
+mod edit;
 mod output;
 
 use crate::adapter::Choice;
@@ -68,6 +69,8 @@ pub struct Args {
     /// Where the model runs [default: auto].
     #[arg(long, value_enum)]
     device: Option<DeviceChoice>,
+    #[command(flatten)]
+    edit: edit::EditArgs,
 }
 
 /// [`SamplerKind`] for the command line.
@@ -194,6 +197,7 @@ fn request(args: &Args, pack: &Pack) -> Result<Request> {
         seed,
         variations: args.variations,
         adapters: Vec::new(),
+        edit: args.edit.edit()?,
     };
     // Before the adapters are read: what was typed is wrong more often than a file.
     let request = request.validate()?;

@@ -1,11 +1,12 @@
 //! From the vocoder's raw output to a finished clip: cut, trim, fade, level, quantise.
 
+use std::ops::Range;
+
 use super::{
-    ClipError,
+    ClipError, Placement,
     analysis::{Analysis, from_db, peak, to_db},
-    grid,
+    grid, limiter, samples,
 };
-use crate::SAMPLE_RATE;
 
 /// A sound whose peak lies below this is taken for silence, in dBFS.
 pub const SILENCE_DB: f32 = -60.0;
@@ -28,45 +29,86 @@ const FADE_IN: f32 = 0.001;
 /// Fade-out, in seconds.
 const FADE_OUT: f32 = 0.015;
 
-/// Mono samples on the 24-bit grid from `raw` ones, both at [`SAMPLE_RATE`]; see
-/// [`super::Clip::finish`].
-pub(super) fn finish(raw: &[f32], requested_seconds: f32) -> Result<Vec<f32>, ClipError> {
-    if let Some((index, &value)) = raw.iter().enumerate().find(|(_, x)| !x.is_finite()) {
-        return Err(ClipError::NotFinite { index, value });
-    }
+/// Mono samples on the 24-bit grid from the first `asked` of `raw` ones, both at
+/// [`SAMPLE_RATE`](crate::SAMPLE_RATE), and how they lie in it; see [`super::Clip::finish`].
+pub(super) fn finish(raw: &[f32], asked: usize) -> Result<(Vec<f32>, Placement), ClipError> {
+    check_finite(raw)?;
     // The model works in whole token columns: what is beyond the length asked for is surplus.
-    let cut = raw.get(..samples(requested_seconds)).unwrap_or(raw);
-    let peak_db = to_db(peak(cut));
-    if peak_db < SILENCE_DB {
-        return Err(ClipError::Silent { peak_db });
-    }
-    let mut audio = trim(cut).to_vec();
+    let cut = raw.get(..asked).unwrap_or(raw);
+    check_audible(cut)?;
+    let kept = trim(cut);
+    let mut audio = cut.get(kept.clone()).unwrap_or(cut).to_vec();
     fade(&mut audio);
     let gain = gain(&Analysis::of(&audio));
+    let placement = Placement { first: kept.start, samples: audio.len(), asked: cut.len(), gain };
+    quantise(&mut audio, gain);
+    Ok((audio, placement))
+}
+
+/// What the ends of a clip need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ends {
+    /// Short fades.
+    Faded,
+    /// Nothing: its end goes on in its beginning.
+    Joined,
+}
+
+/// Mono samples on the 24-bit grid from `samples` of `raw` from `first` on; see [`super::Clip::cut`].
+pub(super) fn cut(
+    raw: &[f32],
+    (first, samples): (usize, usize),
+    level: Option<f32>,
+    ends: Ends,
+) -> Result<(Vec<f32>, Placement), ClipError> {
+    check_finite(raw)?;
+    let end = first.saturating_add(samples).min(raw.len());
+    let mut audio = raw.get(first..end).unwrap_or_default().to_vec();
+    check_audible(&audio)?;
+    if ends == Ends::Faded {
+        fade(&mut audio);
+    }
+    let gain = level.unwrap_or_else(|| gain(&Analysis::of(&audio)));
+    if level.is_some() {
+        limiter::limit(&mut audio, from_db(CEILING_DB) / gain, ends);
+    }
+    let placement = Placement { first, samples: audio.len(), asked: end, gain };
+    quantise(&mut audio, gain);
+    Ok((audio, placement))
+}
+
+fn check_finite(raw: &[f32]) -> Result<(), ClipError> {
+    match raw.iter().enumerate().find(|(_, x)| !x.is_finite()) {
+        Some((index, &value)) => Err(ClipError::NotFinite { index, value }),
+        None => Ok(()),
+    }
+}
+
+fn check_audible(audio: &[f32]) -> Result<(), ClipError> {
+    let peak_db = to_db(peak(audio));
+    if peak_db < SILENCE_DB { Err(ClipError::Silent { peak_db }) } else { Ok(()) }
+}
+
+/// Levels `audio` and puts it on the grid.
+fn quantise(audio: &mut [f32], gain: f32) {
     // Rounding to the grid may lift the largest sample by half a step: never above the ceiling,
     // for the ceiling itself is snapped first.
     let ceiling = grid::snap(from_db(CEILING_DB));
-    for sample in &mut audio {
+    for sample in audio {
         *sample = grid::snap((*sample * gain).clamp(-ceiling, ceiling));
     }
-    Ok(audio)
-}
-
-/// Seconds to samples; at least one, however short.
-fn samples(seconds: f32) -> usize {
-    ((f64::from(seconds) * f64::from(SAMPLE_RATE)).round() as usize).max(1)
 }
 
 /// The part of `audio` from shortly before its start to shortly after its end. Never empty
 /// unless `audio` is.
-fn trim(audio: &[f32]) -> &[f32] {
+fn trim(audio: &[f32]) -> Range<usize> {
     let peak = peak(audio);
     let above = |db: f32| move |x: &f32| x.abs() > 0.0 && x.abs() >= peak * from_db(db);
     let first = audio.iter().position(above(START_DB)).unwrap_or(0);
     let last = audio.iter().rposition(above(END_DB)).unwrap_or(audio.len());
     let start = first.saturating_sub(samples(PRE_ROLL));
     let end = last.saturating_add(1 + samples(POST_ROLL)).min(audio.len());
-    audio.get(start..end).unwrap_or(audio)
+    start..end
 }
 
 /// Fades both ends with a raised cosine; on a short sound over a quarter of it each.
@@ -99,7 +141,13 @@ fn gain(levels: &Analysis) -> f32 {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::SAMPLE_RATE;
     use crate::clip::{grid::to_i24, loudness};
+
+    /// As [`super::finish`], of so many seconds, the sound alone.
+    fn finish(raw: &[f32], seconds: f32) -> Result<Vec<f32>, ClipError> {
+        Ok(super::finish(raw, samples(seconds))?.0)
+    }
 
     const RATE: f32 = SAMPLE_RATE as f32;
 
@@ -204,5 +252,47 @@ mod tests {
         for raw in [vec![], silence(1.0), sine(0.000_9, 300.0, 1.0)] {
             assert!(matches!(finish(&raw, 1.0), Err(ClipError::Silent { .. })));
         }
+    }
+
+    #[test]
+    fn the_placement_says_where_the_clip_lies_and_how_loud() {
+        let raw = [silence(0.5), sine(0.05, 300.0, 1.0), silence(1.5)].concat();
+        let (audio, placement) = super::finish(&raw, samples(2.5)).unwrap();
+        assert_eq!((placement.samples, placement.asked), (audio.len(), samples(2.5)));
+        // Away from the fades.
+        for n in 500..audio.len() - 500 {
+            let want = raw[placement.first + n] * placement.gain;
+            assert!((audio[n] - want).abs() < 1e-6, "sample {n}");
+        }
+        // The same part with the same gain is the same clip.
+        let part = (placement.first, placement.samples);
+        assert_eq!(cut(&raw, part, Some(placement.gain), Ends::Faded).unwrap().0, audio);
+    }
+
+    #[test]
+    fn a_louder_part_changes_nothing_but_itself() {
+        let quiet = sine(0.05, 300.0, 3.0);
+        let gain = super::finish(&quiet, quiet.len()).unwrap().1.gain;
+        let all = (0, quiet.len());
+        let (before, _) = cut(&quiet, all, Some(gain), Ends::Faded).unwrap();
+        let mut raw = quiet.clone();
+        for sample in &mut raw[30_000..32_000] {
+            *sample *= 60.0;
+        }
+        let (after, placement) = cut(&raw, all, Some(gain), Ends::Faded).unwrap();
+        assert_eq!(placement.gain, gain);
+        // 20 ms around it.
+        assert_eq!(before[..29_500], after[..29_500]);
+        assert_eq!(before[32_500..], after[32_500..]);
+        assert!(Analysis::of(&after).true_peak <= from_db(CEILING_DB) * 1.001);
+        assert!(peak(&after) > 0.9 * from_db(CEILING_DB));
+    }
+
+    #[test]
+    fn joined_ends_are_left_alone() {
+        let raw = sine(0.2, 220.5, 1.0);
+        let (audio, placement) = cut(&raw, (0, raw.len()), None, Ends::Joined).unwrap();
+        // Every sample in the same proportion, the outermost too.
+        assert!(audio.iter().zip(&raw).all(|(a, b)| (a - b * placement.gain).abs() < 1e-6));
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Region;
 use crate::service::request::Settings;
 
 /// Everything that determined a clip. Travels with it through WAV files and project state.
@@ -24,6 +25,9 @@ pub struct Provenance {
     pub settings: Settings,
     /// Adapters that were blended in, in order.
     pub adapters: Vec<AdapterUse>,
+    /// How it was edited, if it is an edit of another clip.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub edit: Option<EditNote>,
     /// Version of the engine.
     pub engine_version: String,
     /// Creation time in seconds since 1970-01-01 00:00 UTC.
@@ -40,6 +44,53 @@ pub struct AdapterUse {
     pub hash: String,
     /// Strength it was blended in with, 0..=2.
     pub strength: f32,
+}
+
+/// What an [`Edit`](crate::service::Edit) did, without the sound that it started from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum EditNote {
+    /// A part of the tokens was drawn anew, here and there.
+    Vary {
+        /// Which share, 0 to 1.
+        amount: f32,
+    },
+    /// The tokens of a region were drawn anew.
+    Repaint {
+        /// Where: in seconds of the clip and Hz.
+        region: Region,
+    },
+    /// Sound was added at the ends.
+    Extend {
+        /// Before the beginning, in seconds.
+        before: f32,
+        /// After the end, in seconds.
+        after: f32,
+    },
+    /// It was made to go round.
+    Loop,
+    /// It lies between two prompts.
+    Morph {
+        /// The second prompt.
+        prompt: String,
+        /// The share of the steps that followed the first, 0 to 1.
+        at: f32,
+    },
+}
+
+impl EditNote {
+    fn is_finite(&self) -> bool {
+        match self {
+            Self::Vary { amount } => amount.is_finite(),
+            Self::Repaint { region: Region { start, end, low, high } } => {
+                [start, end, low, high].iter().all(|edge| edge.is_finite())
+            }
+            Self::Extend { before, after } => before.is_finite() && after.is_finite(),
+            Self::Loop => true,
+            Self::Morph { at, .. } => at.is_finite(),
+        }
+    }
 }
 
 /// Longest JSON accepted from outside, in bytes.
@@ -60,7 +111,38 @@ impl Provenance {
             return None;
         }
         let provenance: Self = serde_json::from_slice(json).ok()?;
-        let finite = provenance.adapters.iter().all(|adapter| adapter.strength.is_finite());
+        let finite = provenance.adapters.iter().all(|adapter| adapter.strength.is_finite())
+            && provenance.edit.iter().all(EditNote::is_finite);
         (finite && provenance.settings.validate().is_ok()).then_some(provenance)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn edits_are_kept_and_older_json_has_none() {
+        let region = Region { start: 0.5, end: 1.25, low: 200.0, high: 4_000.0 };
+        for edit in [
+            EditNote::Vary { amount: 0.3 },
+            EditNote::Repaint { region },
+            EditNote::Extend { before: 0.0, after: 2.5 },
+            EditNote::Loop,
+            EditNote::Morph { prompt: "\u{1F514} \"rain\"".into(), at: 0.5 },
+        ] {
+            let provenance = Provenance { edit: Some(edit), ..Provenance::default() };
+            let json = provenance.to_json();
+            assert_eq!(Provenance::from_json(json.as_bytes()).unwrap(), provenance, "{json}");
+        }
+        let json = Provenance::default().to_json();
+        assert!(!json.contains("edit"));
+        assert_eq!(Provenance::from_json(json.as_bytes()).unwrap().edit, None);
+        // Written as null: no number.
+        let edit = Some(EditNote::Vary { amount: f32::NAN });
+        let json = Provenance { edit, ..Provenance::default() }.to_json();
+        assert_eq!(Provenance::from_json(json.as_bytes()), None);
+        assert_eq!(Provenance::from_json(json.replace("null}", "1e99}").as_bytes()), None);
     }
 }

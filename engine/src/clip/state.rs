@@ -4,28 +4,33 @@
 //! | bytes | content |
 //! |---|---|
 //! | 8 | `SLDCLIP` and a zero |
-//! | 2 | format version, 1 |
+//! | 2 | format version, 2 |
 //! | 2 | sound data: 0 = 24-bit integers, 1 = FLAC |
 //! | 4 | samples |
 //! | 4 | bytes of provenance |
 //! | 4 | bytes of sound data |
+//! | 4 | bytes of tokens |
+//! | 8 | first sample of the loop and the one after its last; both 0 without a loop |
 //! | 32 | SHA-256 of all of the above and below |
 //! | | provenance: JSON, UTF-8 |
 //! | | sound data, mono, [`SAMPLE_RATE`] |
+//! | | tokens, or nothing: see [`token_bytes`](super::token_bytes) |
 //!
-//! Integers are little-endian. A later version may lengthen the provenance; whatever changes the
-//! rest gets a new format version.
+//! Integers are little-endian. Version 1 had neither tokens nor a loop. A later version may lengthen
+//! the provenance; whatever changes the rest gets a new format version.
 //!
 //! [`SAMPLE_RATE`]: crate::SAMPLE_RATE
 
+use std::sync::Arc;
+
 use sha2::{Digest, Sha256};
 
-use super::{Clip, ClipError, MAX_SAMPLES, Provenance, flac, grid, provenance::MAX_JSON_BYTES};
+use super::{Clip, ClipError, MAX_SAMPLES, Provenance, flac, grid, provenance::MAX_JSON_BYTES, token_bytes};
 
 const MAGIC: [u8; 8] = *b"SLDCLIP\0";
-const VERSION: u16 = 1;
-/// Everything before the hash.
-const HEAD_BYTES: usize = 24;
+const VERSION: u16 = 2;
+/// Magic, version and coding.
+const START_BYTES: usize = 12;
 const HASH_BYTES: usize = 32;
 /// Bytes of a sample stored as an integer.
 const SAMPLE_BYTES: usize = 3;
@@ -53,38 +58,43 @@ pub fn encode(clip: &Clip) -> Vec<u8> {
         // No request can cause this. The sound matters more than where it came from.
         json = b"{}".to_vec();
     }
-    let mut bytes = Vec::with_capacity(HEAD_BYTES + HASH_BYTES + json.len() + sound.len());
+    let tokens = clip.grid.as_deref().map(token_bytes::encode).unwrap_or_default();
+    let (start, end) = clip.loop_range.unwrap_or_default();
+    let mut bytes = Vec::with_capacity(128 + json.len() + sound.len() + tokens.len());
     bytes.extend(MAGIC);
     bytes.extend(VERSION.to_le_bytes());
     bytes.extend((coding as u16).to_le_bytes());
-    for count in [audio.len(), json.len(), sound.len()] {
-        // All far below 2^32: MAX_SAMPLES and MAX_JSON_BYTES bound them.
-        bytes.extend((count as u32).to_le_bytes());
+    for count in [audio.len(), json.len(), sound.len(), tokens.len(), start, end] {
+        // All far below 2^32: MAX_SAMPLES and MAX_JSON_BYTES bound them; a loop beyond is refused when read.
+        bytes.extend(u32::try_from(count).unwrap_or(u32::MAX).to_le_bytes());
     }
-    bytes.extend(hash(&bytes, &json, &sound));
+    bytes.extend(hash(&bytes, &[&json, &sound, &tokens]));
     bytes.extend(json);
     bytes.extend(sound);
+    bytes.extend(tokens);
     bytes
 }
 
-/// The clip that [`encode`] stored. Its provenance is empty if this version cannot understand it:
-/// the sound can still be played.
+/// The clip that [`encode`] stored. Its provenance is empty, and it has no tokens, if this version
+/// cannot understand them: the sound can still be played.
 ///
 /// # Errors
 /// [`ClipError::BadState`] for anything that is not whole and unchanged,
 /// [`ClipError::NewerState`] for a later format version.
 pub fn decode(bytes: &[u8]) -> Result<Clip, ClipError> {
-    let parts = Parts::of(bytes).ok_or_else(|| bad("it is not a sound of SoundLoCD, or cut off"))?;
-    if parts.version != VERSION {
-        return Err(ClipError::NewerState { found: parts.version, known: VERSION });
+    let whole = || bad("it is not a sound of SoundLoCD, or cut off");
+    let version = version(bytes).ok_or_else(whole)?;
+    if version > VERSION {
+        return Err(ClipError::NewerState { found: version, known: VERSION });
     }
+    let parts = Parts::of(bytes).ok_or_else(whole)?;
     if parts.samples > MAX_SAMPLES {
         return Err(bad(&format!(
             "it declares {} samples, at most {MAX_SAMPLES} are possible",
             parts.samples
         )));
     }
-    if hash(parts.head, parts.json, parts.sound) != parts.hash {
+    if hash(parts.head, &[parts.json, parts.sound, parts.tokens]) != parts.hash {
         return Err(bad("its bytes were changed (the checksum differs)"));
     }
     let integers = match parts.coding {
@@ -92,57 +102,75 @@ pub fn decode(bytes: &[u8]) -> Result<Clip, ClipError> {
         1 => flac::decode(parts.sound, parts.samples),
         other => Err(format!("its sound data is of an unknown kind ({other})")),
     };
-    let audio = integers.map_err(|reason| bad(&reason))?.into_iter().map(grid::from_i24).collect();
+    let audio: Arc<[f32]> =
+        integers.map_err(|reason| bad(&reason))?.into_iter().map(grid::from_i24).collect();
+    let loop_range = match parts.loop_range {
+        (0, 0) => None,
+        (start, end) if start < end && end <= audio.len() => Some((start, end)),
+        _ => return Err(bad("its loop does not lie within it")),
+    };
     let provenance = Provenance::from_json(parts.json).unwrap_or_default();
-    Ok(Clip { audio, provenance })
+    // A grid is of this sound only if it says so.
+    let grid = token_bytes::decode(parts.tokens).filter(|grid| grid.placement().samples == audio.len());
+    Ok(Clip { audio, provenance, grid: grid.map(Arc::new), loop_range })
 }
 
 fn bad(reason: &str) -> ClipError {
     ClipError::BadState { reason: reason.to_owned() }
 }
 
+/// The format version; `None` if the magic is missing.
+fn version(bytes: &[u8]) -> Option<u16> {
+    bytes.strip_prefix(&MAGIC)?.first_chunk().map(|&version| u16::from_le_bytes(version))
+}
+
 /// The fields of the format, still unchecked but for the lengths.
 struct Parts<'a> {
     head: &'a [u8],
-    version: u16,
     coding: u16,
     samples: usize,
+    loop_range: (usize, usize),
     hash: [u8; HASH_BYTES],
     json: &'a [u8],
     sound: &'a [u8],
+    tokens: &'a [u8],
 }
 
 impl<'a> Parts<'a> {
-    /// `None` if the magic is missing or the declared lengths do not add up to that of `bytes`.
+    /// `None` if it is neither version, or the declared lengths do not add up to that of `bytes`.
     fn of(bytes: &'a [u8]) -> Option<Self> {
-        let (head, rest) = bytes.split_first_chunk::<HEAD_BYTES>()?;
-        let (hash, rest) = rest.split_first_chunk::<HASH_BYTES>()?;
-        let fields = head.strip_prefix(&MAGIC)?;
-        let (version, fields) = fields.split_first_chunk::<2>()?;
-        let (coding, fields) = fields.split_first_chunk::<2>()?;
-        let (counts, _) = fields.as_chunks::<4>();
-        let [samples, json, sound] = counts.iter().map(|&c| u32::from_le_bytes(c)).collect::<Vec<_>>()[..]
-        else {
-            return None;
+        let counts = match version(bytes)? {
+            1 => 3,
+            2 => 6,
+            _ => return None,
         };
-        let (json, rest) = rest.split_at_checked(usize::try_from(json).ok()?)?;
-        if rest.len() != usize::try_from(sound).ok()? {
-            return None;
-        }
-        Some(Self {
+        let (head, rest) = bytes.split_at_checked(START_BYTES + 4 * counts)?;
+        let (hash, rest) = rest.split_first_chunk::<HASH_BYTES>()?;
+        let (coding, fields) = head.get(START_BYTES - 2..)?.split_first_chunk::<2>()?;
+        let (counts, _) = fields.as_chunks::<4>();
+        let mut counts = counts.iter().map(|&count| usize::try_from(u32::from_le_bytes(count)).ok());
+        let (samples, json, sound) = (counts.next()??, counts.next()??, counts.next()??);
+        // Version 1 ends here.
+        let mut count = || counts.next().unwrap_or(Some(0));
+        let (tokens, loop_range) = (count()?, (count()?, count()?));
+        let (json, rest) = rest.split_at_checked(json)?;
+        let (sound, rest) = rest.split_at_checked(sound)?;
+        (rest.len() == tokens).then_some(Self {
             head,
-            version: u16::from_le_bytes(*version),
             coding: u16::from_le_bytes(*coding),
-            samples: usize::try_from(samples).ok()?,
+            samples,
+            loop_range,
             hash: *hash,
             json,
-            sound: rest,
+            sound,
+            tokens: rest,
         })
     }
 }
 
-fn hash(head: &[u8], json: &[u8], sound: &[u8]) -> [u8; HASH_BYTES] {
-    Sha256::new().chain_update(head).chain_update(json).chain_update(sound).finalize().into()
+fn hash(head: &[u8], blocks: &[&[u8]]) -> [u8; HASH_BYTES] {
+    let start = Sha256::new().chain_update(head);
+    blocks.iter().fold(start, |sha, block| sha.chain_update(block)).finalize().into()
 }
 
 fn integers(audio: &[f32]) -> Vec<u8> {
@@ -167,25 +195,105 @@ fn from_integers(bytes: &[u8], len: usize) -> Result<Vec<i32>, String> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::clip::test_support::{clip, noise};
+    use crate::clip::test_support::{clip, noise, with_grid};
 
     /// `bytes` with the right hash, as someone with bad intentions would make it.
     fn rehashed(mut bytes: Vec<u8>) -> Vec<u8> {
         let parts = Parts::of(&bytes).unwrap();
-        let hash = hash(parts.head, parts.json, parts.sound);
-        bytes[HEAD_BYTES..HEAD_BYTES + HASH_BYTES].copy_from_slice(&hash);
+        let hash = hash(parts.head, &[parts.json, parts.sound, parts.tokens]);
+        let at = parts.head.len();
+        bytes[at..at + HASH_BYTES].copy_from_slice(&hash);
         bytes
     }
 
     fn stored_as_integers(clip: &Clip) -> Vec<u8> {
         let mut bytes = encode(clip);
         let sound = integers(&clip.audio);
-        let old = Parts::of(&bytes).unwrap().sound.len();
-        bytes.truncate(bytes.len() - old);
+        let parts = Parts::of(&bytes).unwrap();
+        let (old, tokens) = (parts.sound.len(), parts.tokens.to_vec());
+        bytes.truncate(bytes.len() - old - tokens.len());
         bytes[10] = Coding::Integers as u8;
         bytes[20..24].copy_from_slice(&(sound.len() as u32).to_le_bytes());
         bytes.extend(sound);
+        bytes.extend(tokens);
         rehashed(bytes)
+    }
+
+    /// As version 1 stored a clip.
+    fn as_version_1(clip: &Clip) -> Vec<u8> {
+        let (json, sound) = (clip.provenance.to_json().into_bytes(), integers(&clip.audio));
+        let mut bytes = b"SLDCLIP\0\x01\0\0\0".to_vec();
+        for count in [clip.audio.len(), json.len(), sound.len()] {
+            bytes.extend((count as u32).to_le_bytes());
+        }
+        let digest = Sha256::new().chain_update(&bytes).chain_update(&json).chain_update(&sound).finalize();
+        bytes.extend(digest);
+        bytes.extend(json);
+        bytes.extend(sound);
+        bytes
+    }
+
+    #[test]
+    fn version_1_is_still_read() {
+        for len in [1, 300] {
+            let original = clip(noise(len));
+            let bytes = as_version_1(&original);
+            assert_eq!(decode(&bytes).unwrap(), original);
+            assert!(decode(&bytes[..bytes.len() - 1]).is_err());
+            // The head of one version is none of the other.
+            for version in [0, 2] {
+                let mut other = bytes.clone();
+                other[8] = version;
+                assert!(matches!(decode(&other), Err(ClipError::BadState { .. })), "{version}");
+            }
+        }
+    }
+
+    #[test]
+    fn tokens_and_loops_come_back() {
+        for (len, is_loop) in [(4_096, true), (8_192, true), (300, false), (40_000, false)] {
+            let original = with_grid(clip(noise(len)), is_loop);
+            assert!(original.grid.is_some() && original.loop_range.is_some() == is_loop);
+            assert_eq!(decode(&encode(&original)).unwrap(), original, "{len} samples");
+            assert_eq!(decode(&stored_as_integers(&original)).unwrap(), original, "{len} samples");
+        }
+    }
+
+    #[test]
+    fn tokens_that_cannot_be_cost_only_themselves() {
+        let original = with_grid(clip(noise(4_096)), false);
+        let stored = encode(&original);
+        let tokens = Parts::of(&stored).unwrap().tokens.len();
+        for at in 0..tokens {
+            let mut damaged = stored.clone();
+            let at = damaged.len() - tokens + at;
+            damaged[at] ^= 0xFF;
+            let found = decode(&rehashed(damaged)).unwrap();
+            assert_eq!(found.audio, original.audio);
+            assert!(found.grid.is_none_or(|grid| grid.placement().samples == 4_096));
+        }
+        // The grid of another sound.
+        let mut other = original.clone();
+        other.grid = with_grid(clip(noise(4_095)), false).grid;
+        assert_eq!(decode(&encode(&other)).unwrap().grid, None);
+    }
+
+    #[test]
+    fn loops_outside_of_the_sound_are_errors() {
+        let mut looped = clip(noise(100));
+        for (start, end) in [(0, 101), (50, 50), (60, 40), (0, usize::MAX)] {
+            looped.loop_range = Some((start, end));
+            assert!(matches!(decode(&encode(&looped)), Err(ClipError::BadState { .. })), "{start}..{end}");
+        }
+        looped.loop_range = Some((10, 100));
+        assert_eq!(decode(&encode(&looped)).unwrap(), looped);
+    }
+
+    /// A project with ten seconds of noise, the hardest to compress, stays below a megabyte.
+    #[test]
+    fn ten_seconds_take_less_than_a_megabyte() {
+        let bytes = encode(&with_grid(clip(noise(217_088)), true));
+        assert!(bytes.len() < 1_000_000, "{}", bytes.len());
     }
 
     #[test]
@@ -206,7 +314,7 @@ mod tests {
 
     #[test]
     fn every_truncation_is_an_error() {
-        let bytes = encode(&clip(noise(300)));
+        let bytes = encode(&with_grid(clip(noise(300)), false));
         for end in 0..bytes.len() {
             assert!(matches!(decode(&bytes[..end]), Err(ClipError::BadState { .. })), "cut at {end}");
         }
@@ -227,7 +335,11 @@ mod tests {
 
     #[test]
     fn flipped_bits_under_a_right_hash_never_panic() {
-        for original in [encode(&clip(noise(100))), stored_as_integers(&clip(noise(20)))] {
+        for original in [
+            encode(&clip(noise(100))),
+            stored_as_integers(&with_grid(clip(noise(20)), false)),
+            as_version_1(&clip(noise(20))),
+        ] {
             for at in 0..original.len() * 8 {
                 let mut damaged = original.clone();
                 damaged[at / 8] ^= 1 << (at % 8);
@@ -241,7 +353,7 @@ mod tests {
     #[test]
     fn giant_declared_sizes_are_errors() {
         let bytes = encode(&clip(noise(100)));
-        for at in [12, 16, 20] {
+        for at in [12, 16, 20, 24, 28, 32] {
             let mut damaged = bytes.clone();
             damaged[at..at + 4].copy_from_slice(&u32::MAX.to_le_bytes());
             assert!(decode(&damaged).is_err());
@@ -256,8 +368,8 @@ mod tests {
         assert!(matches!(decode(b""), Err(ClipError::BadState { .. })));
         assert!(matches!(decode(&[0xAB; 5_000]), Err(ClipError::BadState { .. })));
         let mut newer = encode(&clip(noise(10)));
-        newer[8] = 2;
-        assert!(matches!(decode(&newer), Err(ClipError::NewerState { found: 2, known: 1 })));
+        newer[8] = 3;
+        assert!(matches!(decode(&newer), Err(ClipError::NewerState { found: 3, known: 2 })));
     }
 
     #[test]

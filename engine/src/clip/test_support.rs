@@ -5,10 +5,13 @@ use std::{
     env, fs,
     path::PathBuf,
     process,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
-use super::{Clip, Provenance, grid};
+use super::{Clip, Placement, Provenance, TokenGrid, grid};
 use crate::service::request::{SamplerKind, Settings};
 
 /// A new folder of the system's temporary one, removed at the end.
@@ -68,8 +71,20 @@ pub(crate) fn clip(audio: Vec<f32>) -> Clip {
             sampler: SamplerKind::Ancestral,
         },
         adapters: vec![super::AdapterUse { name: "bells".into(), hash: "cd".repeat(32), strength: 0.7 }],
+        edit: Some(super::EditNote::Vary { amount: 0.3 }),
         engine_version: "0.1.0".into(),
         created_unix: 1_700_000_000,
     };
-    Clip { audio: audio.into(), provenance }
+    Clip::new(audio, provenance)
+}
+
+/// `clip` with the tokens that it could come from, in five rows.
+pub(crate) fn with_grid(clip: Clip, is_loop: bool) -> Clip {
+    let samples = clip.audio.len();
+    let columns = samples.div_ceil(4_096);
+    let tokens = (0..5 * columns as u32).map(|n| n * 37 % 1_024).collect();
+    let placement = Placement { first: 0, samples, asked: samples, gain: 0.7 };
+    let grid = TokenGrid::new(tokens, 5, 16, "ef".repeat(32), placement).unwrap();
+    let grid = if is_loop { grid.looped().unwrap() } else { grid };
+    Clip { grid: Some(Arc::new(grid)), loop_range: is_loop.then_some((0, samples)), ..clip }
 }

@@ -191,8 +191,23 @@ fn mel_to_hz(mel: f64) -> f64 {
 /// Centre frequency of each mel band, in Hz.
 #[must_use]
 pub fn band_centres() -> Vec<f64> {
+    (0..MEL_BANDS).map(|band| hz_at_band(band as f64 + 0.5)).collect()
+}
+
+/// The frequency at place `band` of the spectrogram's height, in Hz: band `b` reaches from `b` to
+/// `b + 1`, its centre being at `b + 0.5`. Inverse of [`band_at_hz`].
+#[must_use]
+pub fn hz_at_band(band: f64) -> f64 {
     let (low, high) = (hz_to_mel(LOWEST_HZ), hz_to_mel(HIGHEST_HZ));
-    (1..=MEL_BANDS).map(|i| mel_to_hz(low + (high - low) * i as f64 / (MEL_BANDS + 1) as f64)).collect()
+    mel_to_hz(low + (high - low) * (band + 0.5) / (MEL_BANDS + 1) as f64)
+}
+
+/// The place of a frequency in the spectrogram's height, 0 to 80 bands; what lies outside is at its edges.
+#[must_use]
+pub fn band_at_hz(hz: f64) -> f64 {
+    let (low, high) = (hz_to_mel(LOWEST_HZ), hz_to_mel(HIGHEST_HZ));
+    let band = (hz_to_mel(hz.max(0.0)) - low) / (high - low) * (MEL_BANDS + 1) as f64 - 0.5;
+    band.clamp(0.0, MEL_BANDS as f64)
 }
 
 /// Triangles between neighbouring mel points, each scaled to unit area in Hz (Slaney's norm).
@@ -248,6 +263,19 @@ mod tests {
         assert_eq!(band_major[..4], [0.0, 80.0, 160.0, 1.0]);
         assert_eq!(to_frame_major(&band_major), frame_major);
         assert!(to_frame_major(&[]).is_empty());
+    }
+
+    #[test]
+    fn frequencies_have_their_places() {
+        // By hand, from Slaney's scale: 125 Hz is 1.875 mel, 7600 Hz 44.4996.
+        let centres = band_centres();
+        assert!((centres[0] - 160.08).abs() < 0.01 && centres.is_sorted(), "{}", centres[0]);
+        for (band, centre) in centres.iter().enumerate() {
+            assert!((band_at_hz(*centre) - band as f64 - 0.5).abs() < 1e-9);
+        }
+        for (hz, band) in [(0.0, 0.0), (-5.0, 0.0), (10.0, 0.0), (11_025.0, 80.0), (f64::INFINITY, 80.0)] {
+            assert_eq!(band_at_hz(hz), band, "{hz} Hz");
+        }
     }
 
     #[test]

@@ -26,6 +26,11 @@ impl Previewer {
         Self { mask_id, rows, due: Instant::now() }
     }
 
+    /// Whether a preview is wanted now.
+    pub(super) fn is_due(&self) -> bool {
+        Instant::now() >= self.due
+    }
+
     /// The picture of `predicted` tokens (none of them masked), with nothing where `tokens` are still masked; both
     /// time-major. `None` when none is due.
     pub(super) fn of_tokens(

@@ -5,6 +5,7 @@ use crate::SAMPLE_RATE;
 use crate::lora::{Adapter, AdapterFile, Card, Projection, Target};
 use crate::pack::testing::tiny;
 use crate::service::{AdapterRef, SamplerKind, Settings};
+use candle_core::Tensor;
 
 fn generator() -> PackGenerator {
     let folder = tiny();

@@ -19,7 +19,7 @@ use std::ffi::c_void;
 use std::path::PathBuf;
 
 /// Version of this interface. Any change to this file or to the JSON of its types needs another one.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Name of the [`VersionFn`].
 pub const VERSION_SYMBOL: &str = "soundlocd_gpu_abi";

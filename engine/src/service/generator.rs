@@ -4,7 +4,7 @@ use std::{error::Error, ops::ControlFlow, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::request::Request;
+use super::{edit::EditError, request::Request};
 use crate::clip::{Clip, ClipError};
 
 /// Makes sounds from requests. The real one holds a model pack; tests bring their own.
@@ -104,6 +104,9 @@ pub enum GenerateError {
     /// An adapter of the request cannot be used.
     #[error("An adapter cannot be used: {0}.")]
     Adapter(String),
+    /// The sound that was to be edited does not fit the model.
+    #[error(transparent)]
+    Edit(#[from] EditError),
     /// A stage of the model failed.
     #[error("Making the sound failed while {stage}: {source}")]
     Stage {

@@ -11,6 +11,7 @@
 
 mod client;
 mod contain;
+mod edit;
 mod engine;
 mod event;
 mod generator;
@@ -34,6 +35,7 @@ use crate::{gpu, pack::PackRef};
 
 pub use client::Client;
 pub use contain::caught;
+pub use edit::{Edit, EditError, MAX_EDIT_SECONDS, Source};
 pub use event::{Event, JobId};
 pub use generator::{GenerateError, Generator, PackInfo, Preview, Progress, Timings};
 pub use host::{disable_candle_pool, keep_loaded};

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::edit::{Edit, EditError};
 use crate::{HOP, SAMPLE_RATE};
 
 /// Shortest sound that can be asked for, in seconds.
@@ -109,6 +110,9 @@ pub struct Request {
     /// Adapters to blend in.
     #[serde(default)]
     pub adapters: Vec<AdapterRef>,
+    /// What to make of another sound, or between two prompts; without it a sound of the prompt alone is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edit: Option<Edit>,
 }
 
 /// An adapter file and how strongly it is to work.
@@ -137,6 +141,7 @@ impl Request {
             seed,
             variations: 1,
             adapters: Vec::new(),
+            edit: None,
         }
     }
 
@@ -162,7 +167,8 @@ impl Request {
             Some(text) => normalise("negative prompt", text)?,
             None => None,
         };
-        Ok(Self { prompt, negative_prompt, ..self })
+        let edit = self.edit.map(Edit::validate).transpose()?;
+        Ok(Self { prompt, negative_prompt, edit, ..self })
     }
 }
 
@@ -225,6 +231,9 @@ pub enum RequestError {
         /// The limit.
         most: usize,
     },
+    /// The edit is not possible.
+    #[error(transparent)]
+    Edit(#[from] EditError),
     /// The client has more requests under way than it may.
     #[error("{most} requests are already waiting: let them finish or cancel some.")]
     TooManyWaiting {
@@ -237,7 +246,7 @@ pub enum RequestError {
 }
 
 /// `Ok` if `value` is within `least..=most`; NaN is not.
-fn in_range(setting: &'static str, value: f32, least: f32, most: f32) -> Result<(), RequestError> {
+pub(super) fn in_range(setting: &'static str, value: f32, least: f32, most: f32) -> Result<(), RequestError> {
     if (least..=most).contains(&value) {
         Ok(())
     } else {
@@ -246,7 +255,7 @@ fn in_range(setting: &'static str, value: f32, least: f32, most: f32) -> Result<
 }
 
 /// The text as the model should read it, or `None` if nothing visible is in it.
-fn normalise(field: &'static str, text: &str) -> Result<Option<String>, RequestError> {
+pub(super) fn normalise(field: &'static str, text: &str) -> Result<Option<String>, RequestError> {
     let mut clean = String::new();
     let mut chars = 0;
     let words = text.split(char::is_whitespace).map(|word| word.chars().filter(|c| !c.is_control()));

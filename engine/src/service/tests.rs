@@ -81,7 +81,7 @@ impl Generator for Fake {
             "silent-elsewhere" => Err(GenerateError::Unusable("The sound came out silent.".into())),
             "silent" => Err(ClipError::Silent { peak_db: -90.0 }.into()),
             "silent-first" if variation == 0 => Err(ClipError::Silent { peak_db: -90.0 }.into()),
-            _ => Ok(Clip { audio: Arc::new([0.5; 10]), provenance }),
+            _ => Ok(Clip::new([0.5; 10], provenance)),
         }
     }
 
