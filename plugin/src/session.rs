@@ -8,6 +8,7 @@
 
 mod adapters;
 pub mod arrangement;
+mod edits;
 mod files;
 mod job;
 pub mod kit;
@@ -32,11 +33,12 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use soundlocd_engine::{
     pack::Library,
-    service::{AdapterRef, Client, Request, Settings, keep_loaded},
+    service::{AdapterRef, Client, Edit, Request, Settings, keep_loaded},
 };
 
 pub use arrangement::Arrangement;
 use arrangement::History;
+pub use edits::Change;
 pub use job::{Job, Phase};
 
 use crate::{
@@ -252,6 +254,11 @@ impl Session {
     /// unless it is locked. A request that is still running is cancelled; its finished variations stay.
     /// Without the model or one of the adapters that are switched on there is a message instead.
     pub fn generate(&self, settings: Settings, variations: u32) {
+        self.ask(settings, variations, None, None);
+    }
+
+    /// [`Self::generate`], or an edit; of `prompt` instead of the project's, if there is one.
+    fn ask(&self, settings: Settings, variations: u32, edit: Option<Edit>, prompt: Option<String>) {
         let model = match self.with(|model| model.standing()) {
             Standing::Ready(model) => model,
             Standing::Unknown => {
@@ -278,13 +285,13 @@ impl Session {
                 project.seed = random_seed();
             }
             Request {
-                prompt: project.prompt.clone(),
+                prompt: prompt.unwrap_or_else(|| project.prompt.clone()),
                 negative_prompt: Some(project.negative_prompt.clone()).filter(|text| !text.is_empty()),
                 settings,
                 seed: project.seed,
                 variations,
                 adapters,
-                edit: None,
+                edit,
             }
         });
         match request.validate() {

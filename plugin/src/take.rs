@@ -42,6 +42,15 @@ impl Take {
         Self { id, clip, source, overview, picture: OnceLock::new(), encoded: OnceLock::new() }
     }
 
+    /// What it is called in the window: its prompt.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self.clip.provenance.prompt.as_str() {
+            "" => "a sound",
+            prompt => prompt,
+        }
+    }
+
     /// Length in seconds.
     #[must_use]
     pub fn seconds(&self) -> f32 {

@@ -8,19 +8,31 @@ use nice_plug_egui::{Frame, NiceEguiApp, baseview::HandlerError};
 use soundlocd_engine::service::Settings;
 
 use super::{
-    adapter_panel, controls, display::Display, forwarded_keys::ForwardedKeys, keyboard::Keyboard, message,
-    pack_menu, prompt_bar::PromptBar, settings_bar::SettingsBar, takes::Takes, theme, waker::Waker,
+    adapter_panel,
+    controls::Controls,
+    display::Display,
+    forwarded_keys::ForwardedKeys,
+    keyboard::Keyboard,
+    message, pack_menu,
+    pad_strip::{self, PadStrip},
+    prompt_bar::PromptBar,
+    settings_bar::SettingsBar,
+    takes::Takes,
+    theme,
+    waker::Waker,
 };
 use crate::{
     packs::Standing,
-    params::SoundLocdParams,
+    params::{SoundLocdParams, pads::PadParams},
     session::{Session, Snapshot},
 };
 
 /// Height of the row of knobs.
 const CONTROLS_HEIGHT: f32 = 90.0;
-/// Height of the keyboard, in a high and in a low window.
-const KEYBOARD_HEIGHTS: [f32; 2] = [58.0, 42.0];
+/// Height of the keyboard. A low window has none: there the pads are enough to hear a sound.
+const KEYBOARD_HEIGHT: f32 = 54.0;
+/// Height of the pads.
+const PADS_HEIGHT: f32 = 32.0;
 /// Width of the list of takes, in a wide and in a narrow window.
 const TAKES_WIDTHS: [f32; 2] = [220.0, 180.0];
 /// Width of the model's selector.
@@ -45,13 +57,26 @@ pub struct View<'a> {
 impl View<'_> {
     /// Starts making sounds as everything is set now.
     pub fn generate(&self) {
-        let variations = u32::try_from(self.params.variations.value()).unwrap_or(1);
-        let settings = match &self.model.standing {
+        self.session.generate(self.settings(), self.variations());
+    }
+
+    /// How the next sound is made.
+    pub fn settings(&self) -> Settings {
+        match &self.model.standing {
             Standing::Ready(model) => self.params.generation_settings(model),
             // The session says why there is nothing to be made.
             _ => Settings::default(),
-        };
-        self.session.generate(settings, variations);
+        }
+    }
+
+    /// How many sounds are made at once.
+    pub fn variations(&self) -> u32 {
+        u32::try_from(self.params.variations.value()).unwrap_or(1)
+    }
+
+    /// The parameters of the selected pad.
+    pub fn pad(&self) -> &PadParams {
+        self.params.pads.pad(self.model.selected)
     }
 }
 
@@ -66,6 +91,8 @@ pub struct App {
     settings_bar: SettingsBar,
     display: Display,
     takes: Takes,
+    controls: Controls,
+    pads: PadStrip,
     keyboard: Keyboard,
 }
 
@@ -87,6 +114,8 @@ impl App {
             settings_bar: SettingsBar::default(),
             display: Display::default(),
             takes: Takes,
+            controls: Controls::default(),
+            pads: PadStrip::default(),
             keyboard: Keyboard::default(),
         }
     }
@@ -107,8 +136,6 @@ impl App {
         }
         let area = window.shrink(theme::GAP);
         let is_low = window.height() < ROOMY.y;
-        let [high, low] = KEYBOARD_HEIGHTS;
-        let keyboard_height = if is_low { low } else { high };
         let [wide, narrow] = TAKES_WIDTHS;
         let takes_width = if window.width() < ROOMY.x { narrow } else { wide };
 
@@ -120,21 +147,30 @@ impl App {
         self.settings_bar.show(&mut top, &view, is_low);
         message::show(&mut top, &view);
 
-        let keys = area.with_min_y(area.bottom() - keyboard_height);
-        let knobs = Rect::from_min_max(
-            pos2(area.left(), keys.top() - theme::GAP - CONTROLS_HEIGHT),
-            pos2(area.right(), keys.top() - theme::GAP),
-        );
+        // From the bottom up.
+        let mut bottom = area.bottom();
+        let mut row = |height: f32| {
+            let rect = area.with_max_y(bottom).with_min_y(bottom - height);
+            bottom = rect.top() - theme::GAP;
+            rect
+        };
+        let keys = (!is_low).then(|| row(KEYBOARD_HEIGHT));
+        let knobs = row(CONTROLS_HEIGHT);
+        let pads = row(PADS_HEIGHT);
         let middle = Rect::from_min_max(
             pos2(area.left(), top.min_rect().bottom() + theme::GAP),
-            pos2(area.right(), knobs.top() - theme::GAP),
+            pos2(area.right(), bottom),
         );
         let takes = middle.with_min_x(middle.right() - takes_width);
         let display = middle.with_max_x(takes.left() - theme::GAP);
         self.display.show(ui, display, &view);
         self.takes.show(ui, takes, &view);
-        controls::show(ui, knobs, &view);
-        self.keyboard.show(ui, keys, &view);
+        self.pads.show(ui, pads, &view);
+        self.controls.show(ui, knobs, &view);
+        if let Some(keys) = keys {
+            self.keyboard.show(ui, keys, &view);
+        }
+        pad_strip::follow(ui, &view);
         adapter_panel::invite(ui, window);
     }
 }

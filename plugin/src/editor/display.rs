@@ -9,7 +9,12 @@ use egui::{
 };
 use soundlocd_engine::service::Preview;
 
-use super::{app::View, theme};
+use super::{
+    app::View,
+    edit_bar::{self, EditBar},
+    selection::Selection,
+    theme,
+};
 use crate::{
     picture,
     session::{Audition, Job, Phase},
@@ -18,8 +23,10 @@ use crate::{
 
 /// Share of the height that the spectrogram takes.
 const SPECTROGRAM_SHARE: f32 = 0.68;
-/// Height of the line of text below.
-const CAPTION_HEIGHT: f32 = 20.0;
+/// Height of the line of text below, in a high display.
+const CAPTION_HEIGHT: f32 = 18.0;
+/// Lowest display with that line.
+const LOWEST_WITH_CAPTION: f32 = 170.0;
 /// Prompts to click for those who do not know what to ask for.
 const EXAMPLES: [&str; 3] = [
     "A heavy wooden door slams shut in a hall",
@@ -31,8 +38,10 @@ const EXAMPLES: [&str; 3] = [
 #[derive(Default)]
 pub struct Display {
     texture: Option<(Shown, TextureHandle)>,
-    /// The key held down by a click on the picture.
+    /// The pad held down by a click on the picture.
     pressed: Option<u8>,
+    selection: Selection,
+    edit_bar: EditBar,
 }
 
 /// Which picture the texture holds. The picture is kept alive so that its address stays its own.
@@ -41,12 +50,20 @@ struct Shown(Arc<Preview>);
 impl Display {
     /// Draws into `area`.
     pub fn show(&mut self, ui: &mut Ui, area: Rect, view: &View) {
-        let well = area.with_max_y(area.bottom() - CAPTION_HEIGHT);
+        let caption = if area.height() < LOWEST_WITH_CAPTION { 0.0 } else { CAPTION_HEIGHT };
+        let bar = area.with_min_y(area.bottom() - edit_bar::HEIGHT);
+        let line = bar.translate(vec2(0.0, -caption)).with_max_y(bar.top());
+        let well = area.with_max_y(line.top() - 4.0);
+        match &view.model.playing {
+            Some(take) => self.selection.keep_for(take.id),
+            None => self.selection = Selection::default(),
+        }
+        self.edit_bar.show(ui, bar, view, &mut self.selection.region);
         ui.painter().rect_filled(well, theme::CORNER, theme::WELL);
         match (&view.model.job, &view.model.playing) {
             (Some(job), playing) if !job.has_sound || playing.is_none() => self.show_job(ui, well, job),
             (job, Some(take)) => {
-                self.show_take(ui, well, area, take, view);
+                self.show_take(ui, well, line, take, view);
                 if let Some(job) = job {
                     progress(ui.painter(), well, job);
                 }
@@ -69,7 +86,7 @@ impl Display {
     }
 
     /// A finished sound. A click plays it.
-    fn show_take(&mut self, ui: &mut Ui, well: Rect, area: Rect, take: &Take, view: &View) {
+    fn show_take(&mut self, ui: &mut Ui, well: Rect, line: Rect, take: &Take, view: &View) {
         let split = well.top() + well.height() * SPECTROGRAM_SHARE;
         let upper = well.with_max_y(split).shrink(1.0);
         let lower = well.with_min_y(split).shrink(1.0);
@@ -84,15 +101,16 @@ impl Display {
             ui.painter().vline(x, well.y_range(), Stroke::new(1.5, theme::SOUND));
         }
 
+        self.selection.paint(ui.painter(), upper, take.seconds());
+
         let provenance = &take.clip.provenance;
         let caption = format!(
             "{}  ·  {:.2} s  ·  seed {}  ·  {}",
-            provenance.prompt,
+            take.name(),
             take.seconds(),
             provenance.seed,
             provenance.pack_name
         );
-        let line = area.with_min_y(well.bottom());
         ui.painter().with_clip_rect(line).text(
             line.left_bottom() - vec2(-2.0, 1.0),
             Align2::LEFT_BOTTOM,
@@ -103,20 +121,30 @@ impl Display {
 
         let response = ui.interact(well, ui.scope_id().with("display"), Sense::click_and_drag());
         let is_down = response.is_pointer_button_down_on() && ui.input(|input| input.pointer.primary_down());
-        let auditions = &view.session.shared().auditions;
-        match (is_down, self.pressed) {
-            (true, None) => {
-                let root = u8::try_from(view.params.pads.pad(0).root_key.value()).unwrap_or(60);
-                let _ = auditions.push(Audition::Press(root, 0.9));
-                self.pressed = Some(root);
+        let places = ui.input(|input| input.pointer.press_origin().zip(input.pointer.interact_pos()));
+        let is_drawing = match places.filter(|(origin, _)| is_down && upper.contains(*origin)) {
+            Some((origin, at)) => self.selection.drag(upper, take, origin, at),
+            None => {
+                if !is_down && !self.selection.release() && response.clicked() {
+                    self.selection.region = None;
+                }
+                false
             }
-            (false, Some(key)) => {
-                let _ = auditions.push(Audition::Release(key));
+        };
+        let auditions = &view.session.shared().auditions;
+        match (is_down && !is_drawing, self.pressed) {
+            (true, None) => {
+                let pad = u8::try_from(view.model.selected).unwrap_or(0);
+                let _ = auditions.push(Audition::PressPad(pad, 0.9));
+                self.pressed = Some(pad);
+            }
+            (false, Some(pad)) => {
+                let _ = auditions.push(Audition::ReleasePad(pad));
                 self.pressed = None;
             }
             _ => {}
         }
-        response.on_hover_text("Press to hear it");
+        response.on_hover_text("Press to hear it. Draw a rectangle to repaint a part of it.");
     }
 
     /// Paints a spectrogram, uploading it if it is another one than before.

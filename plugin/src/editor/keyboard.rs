@@ -49,11 +49,11 @@ impl Keyboard {
         if let Some((key, _)) = under
             && response.secondary_clicked()
         {
-            let root = &view.params.pads.pad(0).root_key;
+            let root = &view.pad().root_key;
             change(root, &view.setter, root.preview_normalized(i32::from(key.number)));
         }
 
-        let root = view.params.pads.pad(0).root_key.value();
+        let root = view.pad().root_key.value();
         for key in &keys {
             let is_pressed = self.pressed == Some(key.number);
             key.draw(ui, is_pressed, i32::from(key.number) == root);

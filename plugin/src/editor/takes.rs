@@ -7,6 +7,7 @@ use egui::{
 use super::{
     app::View,
     display::draw_waveform,
+    pad_strip::Dragged,
     theme,
     widgets::{Icon, focus_ring, icon_button_at},
 };
@@ -57,7 +58,10 @@ fn entry(ui: &mut Ui, take: &Take, view: &View) {
         return;
     }
     let id = ui.scope_id().with(("take", take.id));
-    let response = ui.interact(rect, id, Sense::click());
+    let response = ui.interact(rect, id, Sense::click_and_drag());
+    if response.drag_started() {
+        response.dnd_set_drag_payload(Dragged::Take(take.id));
+    }
     let is_playing = view.model.playing.as_ref().is_some_and(|playing| playing.id == take.id);
     let fill = if response.contains_pointer() { theme::HOVERED } else { theme::RAISED };
     ui.painter().rect_filled(rect, theme::CORNER, fill);
@@ -69,7 +73,7 @@ fn entry(ui: &mut Ui, take: &Take, view: &View) {
     let provenance = &take.clip.provenance;
     let inner = rect.shrink2(vec2(8.0, 5.0));
     let painter = ui.painter().with_clip_rect(inner);
-    painter.text(inner.left_top(), Align2::LEFT_TOP, &provenance.prompt, theme::font(12.0), theme::TEXT);
+    painter.text(inner.left_top(), Align2::LEFT_TOP, take.name(), theme::font(12.0), theme::TEXT);
     let details =
         format!("{:.1} s  ·  seed {}  ·  {}", take.seconds(), provenance.seed, provenance.variation + 1);
     painter.text(inner.left_bottom(), Align2::LEFT_BOTTOM, details, theme::font(10.5), theme::DIM);
@@ -105,21 +109,24 @@ fn entry(ui: &mut Ui, take: &Take, view: &View) {
 
     // At the press rather than the release: it is an instrument.
     let auditions = &view.session.shared().auditions;
-    let root = u8::try_from(view.params.pads.pad(0).root_key.value()).unwrap_or(60);
+    let pad = u8::try_from(view.model.selected).unwrap_or(0);
     let pressed = response.is_pointer_button_down_on() && ui.input(|input| input.pointer.primary_pressed());
     let by_keyboard = response.clicked() && response.has_focus();
     if (pressed && !over_button) || by_keyboard {
         view.session.select(take.id);
-        let _ = auditions.push(Audition::Press(root, 0.9));
+        let _ = auditions.push(Audition::PressPad(pad, 0.9));
         ui.data_mut(|data| data.insert_temp(id.with("held"), true));
     }
     let is_held = ui.data(|data| data.get_temp::<bool>(id.with("held")).unwrap_or(false));
     if is_held && !ui.input(|input| input.pointer.primary_down()) {
-        let _ = auditions.push(Audition::Release(root));
+        let _ = auditions.push(Audition::ReleasePad(pad));
         ui.data_mut(|data| data.remove::<bool>(id.with("held")));
     }
     response.widget_info(|| {
-        WidgetInfo::selected(Role::Button, true, is_playing, format!("Play {}", provenance.prompt))
+        WidgetInfo::selected(Role::Button, true, is_playing, format!("Play {}", take.name()))
     });
-    response.on_hover_text(&provenance.prompt);
+    response.on_hover_text(format!(
+        "{}\nPress to put it on the selected pad and hear it, or drag it to a pad.",
+        take.name()
+    ));
 }

@@ -25,6 +25,10 @@ pub enum Icon {
     Close,
     /// An arrow going back.
     Recall,
+    /// An arrow bent to the left.
+    Undo,
+    /// An arrow bent to the right.
+    Redo,
 }
 
 /// A square button with a picture; `hint` is its tooltip and its name for screen readers.
@@ -152,6 +156,19 @@ pub fn draw(painter: &Painter, icon: Icon, square: Rect, colour: Color32) {
         Icon::Close => {
             line(&[(0.15, 0.15), (0.85, 0.85)]);
             line(&[(0.85, 0.15), (0.15, 0.85)]);
+        }
+        Icon::Undo | Icon::Redo => {
+            let mirror = |x: f32| if icon == Icon::Undo { x } else { 1.0 - x };
+            let bow: Vec<_> = (0..=10)
+                .map(|i| {
+                    let angle = std::f32::consts::PI * (0.5 - i as f32 / 10.0);
+                    (mirror(0.6 + 0.34 * angle.cos()), 0.6 - 0.3 * angle.sin())
+                })
+                .collect();
+            line(&bow);
+            line(&[(mirror(0.6), 0.3), (mirror(0.05), 0.3)]);
+            line(&[(mirror(0.6), 0.9), (mirror(0.3), 0.9)]);
+            line(&[(mirror(0.3), 0.05), (mirror(0.05), 0.3), (mirror(0.3), 0.55)]);
         }
         Icon::Recall => {
             let arc: Vec<Pos2> = (0..=14)

@@ -1,0 +1,153 @@
+//! What can be made of the sound that is shown: relatives of it, regions of it, more of it, a loop; and
+//! undo.
+
+use egui::{Popup, PopupCloseBehavior, Rect, RichText, TextEdit, Ui, UiBuilder};
+use nice_plug::prelude::Param;
+use soundlocd_engine::{clip::Region, service::request::MAX_PROMPT_CHARS};
+
+use super::{
+    app::View,
+    knob::change,
+    theme,
+    widgets::{Icon, icon_button, number_field, text_button},
+};
+use crate::{sampler::PlayMode, session::Change};
+
+/// Height of the bar.
+pub const HEIGHT: f32 = 26.0;
+/// Width of the field for how much is varied.
+const AMOUNT_WIDTH: f32 = 48.0;
+/// Seconds that Extend adds at first.
+const EXTEND_SECONDS: f32 = 1.5;
+
+/// See the [module](self).
+pub struct EditBar {
+    /// Share of the sound that Vary makes anew.
+    amount: f32,
+    /// Seconds that Extend adds.
+    extend: f32,
+    /// The second prompt of Morph.
+    other_prompt: String,
+    /// Share of the first prompt, 0..=1.
+    at: f32,
+}
+
+impl Default for EditBar {
+    fn default() -> Self {
+        Self { amount: 0.4, extend: EXTEND_SECONDS, other_prompt: String::new(), at: 0.5 }
+    }
+}
+
+impl EditBar {
+    /// Draws the bar into `area`; `selection` is the region drawn on the picture.
+    pub fn show(&mut self, ui: &mut Ui, area: Rect, view: &View, selection: &mut Option<Region>) {
+        let mut bar = ui.new_child(UiBuilder::new().max_rect(area).id_salt("edit bar"));
+        bar.spacing_mut().item_spacing.x = 4.0;
+        bar.spacing_mut().button_padding.x = 7.0;
+        bar.horizontal_centered(|ui| {
+            let [undo, redo] = &view.model.history;
+            ui.add_enabled_ui(undo.is_some(), |ui| {
+                let hint = undo
+                    .as_ref()
+                    .map_or_else(|| "Nothing to undo".to_owned(), |name| format!("Undo: {name}"));
+                if icon_button(ui, Icon::Undo, false, &hint).clicked() {
+                    view.session.undo();
+                }
+            });
+            ui.add_enabled_ui(redo.is_some(), |ui| {
+                let hint = redo
+                    .as_ref()
+                    .map_or_else(|| "Nothing to redo".to_owned(), |name| format!("Redo: {name}"));
+                if icon_button(ui, Icon::Redo, false, &hint).clicked() {
+                    view.session.redo();
+                }
+            });
+            let is_idle = view.model.job.is_none();
+            ui.add_enabled_ui(is_idle && view.model.playing.is_some(), |ui| self.edits(ui, view, selection));
+            ui.add_enabled_ui(is_idle, |ui| self.morph(ui, view));
+        });
+    }
+
+    fn edits(&mut self, ui: &mut Ui, view: &View, selection: &mut Option<Region>) {
+        let edit = |change| view.session.edit(change, view.settings());
+        if text_button(ui, "Vary", "Make a relative of this sound").clicked() {
+            edit(Change::Vary(self.amount));
+        }
+        let (field, _) =
+            number_field(ui, &mut self.amount, 0.05..=1.0, 0.4, AMOUNT_WIDTH, "How much Vary changes");
+        field.on_hover_text("How much of it is made anew: 0.05 nearly the same, 1 another sound");
+        let hint =
+            "Draw a rectangle on the picture, say what should be there in the text above, and repaint it";
+        ui.add_enabled_ui(selection.is_some(), |ui| {
+            let response = text_button(ui, "Repaint", hint);
+            if let Some(region) = *selection
+                && response.on_disabled_hover_text(hint).clicked()
+            {
+                edit(Change::Repaint(region));
+                *selection = None;
+            }
+        });
+        let response = text_button(ui, "Extend", "Make it longer");
+        Popup::from_toggle_button_response(&response)
+            .close_behavior(PopupCloseBehavior::CloseOnClickOutside)
+            .show(|ui| {
+                ui.horizontal(|ui| {
+                    number_field(ui, &mut self.extend, 0.2..=9.0, EXTEND_SECONDS, 58.0, "Seconds to add");
+                    ui.label(RichText::new("seconds more").color(theme::DIM));
+                });
+                ui.horizontal(|ui| {
+                    let seconds = self.extend;
+                    if text_button(ui, "Before", "New sound that leads into it").clicked() {
+                        edit(Change::Extend { before: seconds, after: 0.0 });
+                        ui.close();
+                    }
+                    if text_button(ui, "After", "New sound that goes on from it").clicked() {
+                        edit(Change::Extend { before: 0.0, after: seconds });
+                        ui.close();
+                    }
+                });
+            });
+        if text_button(ui, "Loop", "Make it a loop without a seam, and let this pad repeat it").clicked() {
+            edit(Change::Loop);
+            let pad = view.pad();
+            change(&pad.mode, &view.setter, pad.mode.preview_normalized(PlayMode::Loop));
+            change(&pad.start, &view.setter, 0.0);
+            change(&pad.end, &view.setter, 1.0);
+            change(&pad.loop_start, &view.setter, 0.0);
+            change(&pad.loop_end, &view.setter, 1.0);
+            change(&pad.crossfade, &view.setter, 0.0);
+        }
+    }
+
+    fn morph(&mut self, ui: &mut Ui, view: &View) {
+        let response = text_button(ui, "Morph", "Make a sound between two texts");
+        Popup::from_toggle_button_response(&response)
+            .width(320.0)
+            .close_behavior(PopupCloseBehavior::CloseOnClickOutside)
+            .show(|ui| {
+                ui.label(RichText::new("From the text above to:").color(theme::DIM));
+                let field = TextEdit::singleline(&mut self.other_prompt)
+                    .hint_text("another sound")
+                    .char_limit(MAX_PROMPT_CHARS)
+                    .desired_width(300.0);
+                ui.add(field);
+                ui.horizontal(|ui| {
+                    ui.label(RichText::new("Share of the first").color(theme::DIM));
+                    number_field(ui, &mut self.at, 0.0..=1.0, 0.5, 58.0, "Share of the first text");
+                    let is_ready = !self.other_prompt.trim().is_empty();
+                    ui.add_enabled_ui(is_ready, |ui| {
+                        if text_button(ui, "Morph", "Make it").clicked() {
+                            let variations = view.variations();
+                            view.session.morph(
+                                self.other_prompt.clone(),
+                                self.at,
+                                view.settings(),
+                                variations,
+                            );
+                            ui.close();
+                        }
+                    });
+                });
+            });
+    }
+}
