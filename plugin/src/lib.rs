@@ -6,11 +6,13 @@
 //! - [`sampler`]: plays clips, on the audio thread,
 //! - [`packs`]: the model that a project names,
 //! - [`adapters`]: the adapters that it names,
+//! - [`library`]: keeps sounds for good,
 //! - [`session`]: makes clips, off it,
 //! - [`editor`]: the window.
 
 pub mod adapters;
 pub mod editor;
+pub mod library;
 pub mod packs;
 pub mod params;
 pub mod picture;

@@ -106,6 +106,7 @@ fn io_reason(error: &io::Error) -> String {
         io::ErrorKind::NotFound => "the folder or file does not exist".into(),
         io::ErrorKind::NotADirectory => "part of the path is a file, not a folder".into(),
         io::ErrorKind::IsADirectory => "it is a folder".into(),
+        io::ErrorKind::AlreadyExists => "there is another file of that name".into(),
         _ => error.to_string(),
     }
 }

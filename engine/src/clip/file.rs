@@ -14,15 +14,62 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir()) {
         return OpenOptions::new().write(true).open(path)?.write_all(bytes);
     }
+    write_beside(path, bytes, |temporary| fs::rename(temporary, path))
+}
+
+/// As [`write_atomically`], but never in place of anything: where `path` is taken, whatever by, it is
+/// left alone.
+///
+/// # Errors
+/// `AlreadyExists` then; otherwise those of the file system.
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if path.symlink_metadata().is_ok() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    write_beside(path, bytes, |temporary| move_to_new(temporary, path))
+}
+
+/// Gives the file at `from` the name `to` in the same folder or file system, never in place of anything: of several
+/// programs that want one name, one gets it.
+///
+/// # Errors
+/// `AlreadyExists` where `to` is taken; otherwise those of the file system. `from` is as it was then.
+pub fn move_to_new(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::hard_link(from, to) {
+        Ok(()) => {
+            let removed = fs::remove_file(from);
+            if removed.is_err() {
+                // Rather the old name alone than both.
+                let _ = fs::remove_file(to);
+            }
+            removed
+        }
+        Err(error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound) => {
+            Err(error)
+        }
+        // A file system without links (FAT): take the name with an empty file, then replace that.
+        Err(_) => {
+            OpenOptions::new().write(true).create_new(true).open(to)?;
+            let renamed = fs::rename(from, to);
+            if renamed.is_err() {
+                let _ = fs::remove_file(to);
+            }
+            renamed
+        }
+    }
+}
+
+/// Writes `bytes` to a new file beside `path` and lets `finish` give it its name; removes it if that fails.
+fn write_beside(path: &Path, bytes: &[u8], finish: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
     let (mut file, temporary) = create_beside(path)?;
     let written = file.write_all(bytes).and_then(|()| file.sync_all());
     drop(file);
-    let renamed = written.and_then(|()| fs::rename(&temporary, path));
-    if renamed.is_err() {
+    let finished = written.and_then(|()| finish(&temporary));
+    if finished.is_err() {
         // The first failure is what the caller should hear of.
         let _ = fs::remove_file(&temporary);
     }
-    renamed
+    finished
 }
 
 /// A new, empty file in `path`'s folder: a rename cannot cross file systems.
@@ -69,6 +116,53 @@ mod tests {
         fs::create_dir(&occupied).unwrap();
         assert!(write_atomically(&occupied, b"x").is_err());
         assert_eq!(folder.names(), ["folder"]);
+    }
+
+    #[test]
+    fn new_files_never_take_a_name_that_is_taken() {
+        let folder = Folder::new();
+        let path = folder.path("a.bin");
+        write_new(&path, b"first").unwrap();
+        assert_eq!(write_new(&path, b"second").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), b"first");
+        let other = folder.path("b.bin");
+        fs::write(&other, b"other").unwrap();
+        assert_eq!(move_to_new(&other, &path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        move_to_new(&other, &folder.path("c.bin")).unwrap();
+        assert_eq!(move_to_new(&other, &folder.path("d.bin")).unwrap_err().kind(), io::ErrorKind::NotFound);
+        let mut names = folder.names();
+        names.sort();
+        assert_eq!(names, ["a.bin", "c.bin"]);
+        // A link to nothing is something, too.
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(folder.path("nowhere"), folder.path("link")).unwrap();
+            assert_eq!(
+                write_new(&folder.path("link"), b"x").unwrap_err().kind(),
+                io::ErrorKind::AlreadyExists
+            );
+        }
+    }
+
+    #[test]
+    fn of_many_that_want_one_name_one_gets_it() {
+        let folder = Folder::new();
+        let path = folder.path("a.bin");
+        let won = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8u8)
+                .map(|n| {
+                    scope.spawn({
+                        let path = &path;
+                        move || write_new(path, &[n; 1_000]).is_ok()
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).filter(|won| *won).count()
+        });
+        assert_eq!(won, 1);
+        let bytes = fs::read(&path).unwrap();
+        assert_eq!(bytes, [bytes[0]; 1_000]);
+        assert_eq!(folder.names(), ["a.bin"]);
     }
 
     /// `/dev/full` refuses every byte as a full disk does.

@@ -32,8 +32,10 @@ pub fn user_folder() -> Option<PathBuf> {
     Some(data_folder()?.join("packs"))
 }
 
-/// What the user keeps for this program: `SoundLoCD` in the system's folder for data.
-pub(crate) fn data_folder() -> Option<PathBuf> {
+/// What the user keeps for this program: `SoundLoCD` in the system's folder for data. `None` for a user without a
+/// home.
+#[must_use]
+pub fn data_folder() -> Option<PathBuf> {
     let strategy = etcetera::base_strategy::choose_native_strategy().ok()?;
     Some(strategy.data_dir().join("SoundLoCD"))
 }

@@ -1,7 +1,10 @@
-//! A clip's provenance as the chunks that other programs read.
+//! A clip's provenance as the chunks that players and broadcast tools read: LIST INFO and bext.
 
-use super::write::chunk;
-use crate::clip::{Analysis, Provenance};
+use super::{Export, write::chunk};
+use crate::{
+    SAMPLE_RATE,
+    clip::{Analysis, Provenance},
+};
 
 /// Longest title, in characters: the prompt's beginning.
 const TITLE_CHARS: usize = 80;
@@ -9,19 +12,26 @@ const TITLE_CHARS: usize = 80;
 const UNKNOWN_LEVEL: i16 = 0x7FFF;
 
 /// Content of the LIST chunk: INFO with zero-terminated UTF-8 texts.
-pub(super) fn info(provenance: &Provenance) -> Vec<u8> {
+pub(super) fn info(provenance: &Provenance, export: &Export) -> Vec<u8> {
     let (date, _) = date_and_time(provenance.created_unix);
-    let json = provenance.to_json();
-    let fields: [(&[u8; 4], &str); 5] = [
+    let fields: [(&[u8; 4], &str); 7] = [
         (b"INAM", &title(&provenance.prompt)),
+        (b"IART", &export.artist),
         (b"ISBJ", &provenance.prompt),
         (b"ICRD", &date),
         (b"ISFT", &program(provenance)),
-        (b"ICMT", &json),
+        // Separated as the format's registration asks for.
+        (b"IKEY", &export.keywords.join("; ")),
+        (b"ICMT", &comment(provenance)),
     ];
     let mut list = b"INFO".to_vec();
     for (name, text) in fields {
-        let mut content = text.as_bytes().to_vec();
+        // A zero would end the text, a line break the one line that programs show.
+        let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        if text.trim().is_empty() {
+            continue;
+        }
+        let mut content = text.into_bytes();
         content.push(0);
         make_even(&mut content);
         chunk(&mut list, name, &content);
@@ -29,9 +39,25 @@ pub(super) fn info(provenance: &Provenance) -> Vec<u8> {
     list
 }
 
+/// What the sound was made from, for people.
+fn comment(provenance: &Provenance) -> String {
+    let Provenance { prompt, negative_prompt, seed, variation, pack_name, adapters, .. } = provenance;
+    let mut comment = format!("{prompt} (seed {seed}, variation {}", u64::from(*variation) + 1);
+    if let Some(unwanted) = negative_prompt {
+        comment += &format!(", without: {unwanted}");
+    }
+    if !pack_name.is_empty() {
+        comment += &format!(", model: {pack_name}");
+    }
+    for adapter in adapters {
+        comment += &format!(", adapter: {} at {}", adapter.name, adapter.strength);
+    }
+    comment + ")"
+}
+
 /// Content of the bext chunk (EBU Tech 3285, version 2). `levels` are the clip's; after a
 /// sample-rate conversion they hold within what the format resolves.
-pub(super) fn bext(provenance: &Provenance, levels: &Analysis) -> Vec<u8> {
+pub(super) fn bext(provenance: &Provenance, levels: &Analysis, sample_rate: u32) -> Vec<u8> {
     let (date, time) = date_and_time(provenance.created_unix);
     let mut bext = Vec::with_capacity(602);
     bext.extend(ascii::<256>(&provenance.prompt));
@@ -51,24 +77,13 @@ pub(super) fn bext(provenance: &Provenance, levels: &Analysis) -> Vec<u8> {
     // Largest momentary and short-term loudness: not measured.
     bext.extend([UNKNOWN_LEVEL.to_le_bytes(); 2].concat());
     bext.extend([0; 180]);
-    let history = format!("A=PCM,F={},W=24,M=mono,T={}\r\n", crate::SAMPLE_RATE, program(provenance));
+    let mut history = format!("A=PCM,F={SAMPLE_RATE},W=24,M=mono,T={}\r\n", program(provenance));
+    if sample_rate != SAMPLE_RATE {
+        history += &format!("A=PCM,F={sample_rate},W=24,M=mono,T=SRC\r\n");
+    }
     bext.extend(printable(&history, |c| c == '\r' || c == '\n'));
     make_even(&mut bext);
     bext
-}
-
-/// Content of the iXML chunk: the prompt as a note.
-pub(super) fn ixml(provenance: &Provenance) -> Vec<u8> {
-    let mut xml = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<BWFXML><IXML_VERSION>1.61</IXML_VERSION>\
-         <PROJECT>SoundLoCD</PROJECT><NOTE>{}</NOTE></BWFXML>\n",
-        escape(&provenance.prompt)
-    )
-    .into_bytes();
-    if !xml.len().is_multiple_of(2) {
-        xml.push(b'\n');
-    }
-    xml
 }
 
 /// Lengthens zero-terminated content to an even length, for readers (hound is one) that do not
@@ -79,7 +94,8 @@ fn make_even(content: &mut Vec<u8>) {
     }
 }
 
-fn title(prompt: &str) -> String {
+/// The prompt's beginning.
+pub(super) fn title(prompt: &str) -> String {
     match prompt.char_indices().nth(TITLE_CHARS) {
         Some((end, _)) => format!("{}…", prompt.get(..end).unwrap_or(prompt).trim_end()),
         None => prompt.to_owned(),
@@ -107,19 +123,6 @@ fn ascii<const N: usize>(text: &str) -> [u8; N] {
 /// The text's ASCII, with `?` for every other character but those that `also` allows.
 fn printable(text: &str, also: impl Fn(char) -> bool) -> impl Iterator<Item = u8> {
     text.chars().map(move |c| if c.is_ascii_graphic() || c == ' ' || also(c) { c as u8 } else { b'?' })
-}
-
-fn escape(text: &str) -> String {
-    text.chars()
-        .map(|c| match c {
-            '&' => "&amp;".to_owned(),
-            '<' => "&lt;".to_owned(),
-            '>' => "&gt;".to_owned(),
-            // XML cannot hold control characters, not even escaped.
-            c if c.is_control() => " ".to_owned(),
-            c => c.to_string(),
-        })
-        .collect()
 }
 
 /// `YYYY-MM-DD` and `HH:MM:SS`, UTC, of seconds since 1970.

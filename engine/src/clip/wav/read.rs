@@ -2,6 +2,7 @@
 
 use std::{fs::File, io::Read, path::Path};
 
+use super::ixml;
 use crate::clip::{ClipError, Provenance};
 
 /// Largest file read, in bytes: several times the longest clip at the highest rate.
@@ -124,8 +125,13 @@ fn from_signed(bytes: &[u8]) -> f32 {
     value as f32 / 2_147_483_648.0
 }
 
-/// The provenance in LIST INFO's comment.
+/// The provenance in iXML; in files of the first versions, LIST INFO's comment.
 fn provenance(body: &[u8]) -> Option<Provenance> {
+    let mut ixml = chunks(body).filter(|(name, _)| name == b"iXML");
+    ixml.find_map(|(_, content)| ixml::provenance(content)).or_else(|| provenance_in_comment(body))
+}
+
+fn provenance_in_comment(body: &[u8]) -> Option<Provenance> {
     let list = chunks(body)
         .filter(|(name, _)| name == b"LIST")
         .find_map(|(_, content)| content.strip_prefix(b"INFO"))?;

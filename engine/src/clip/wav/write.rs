@@ -1,15 +1,26 @@
 //! The file itself: RIFF chunks around 24-bit samples.
 
-use std::path::Path;
+use std::{
+    fs,
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
+};
 
-use super::metadata;
+use super::{Export, Naming, file_name, ixml::ixml, metadata, sampler};
 use crate::{
     SAMPLE_RATE,
-    clip::{Analysis, Clip, ClipError, file::write_atomically, grid, resample},
+    clip::{
+        Analysis, Clip, ClipError,
+        file::{write_atomically, write_new},
+        grid, resample,
+    },
 };
 
 /// Bytes of a sample.
 const SAMPLE_BYTES: u16 = 3;
+
+/// Names tried for one file: the plain one and those with a number.
+const MAX_TRIES: u32 = 9_999;
 
 /// Writes `clip` to `path` as 24-bit PCM at `sample_rate` Hz, converted if that is not
 /// [`SAMPLE_RATE`]. At [`SAMPLE_RATE`] the samples are those of the clip, bit for bit.
@@ -20,20 +31,74 @@ const SAMPLE_BYTES: u16 = 3;
 /// [`ClipError::SampleRate`] and [`ClipError::Resample`] from the conversion;
 /// [`ClipError::Write`] when it cannot be written: whatever was at `path` is unchanged.
 pub fn write(path: &Path, clip: &Clip, sample_rate: u32) -> Result<(), ClipError> {
-    let bytes = encode(clip, sample_rate)?;
+    let bytes = encode(clip, &Export::at(sample_rate))?;
     write_atomically(path, &bytes).map_err(ClipError::write(path))
 }
 
+/// Writes `clip` into `folder` under the name that `naming` gives it, or, if that is taken, the same with the next
+/// free number. Returns the path. The folder is made if it is missing.
+///
+/// The file appears under its name when it is complete, and never in place of another, even if two programs
+/// write the same at once.
+///
+/// # Errors
+/// As [`write()`].
+pub fn save(folder: &Path, clip: &Clip, naming: &Naming, export: &Export) -> Result<PathBuf, ClipError> {
+    write_under_free_name(folder, &naming.stem(&clip.provenance), &encode(clip, export)?)
+}
+
+/// Writes `bytes` into `folder` under the name that `stem` gives, as [`save()`] does.
+///
+/// # Errors
+/// [`ClipError::Write`].
+pub fn write_under_free_name(folder: &Path, stem: &str, bytes: &[u8]) -> Result<PathBuf, ClipError> {
+    fs::create_dir_all(folder).map_err(ClipError::write(folder))?;
+    under_free_name(folder, stem, |path| write_new(path, bytes))
+        .map_err(ClipError::write(&folder.join(file_name(stem, 1))))
+}
+
+/// Calls `place` with the paths of the names that `stem` may have in `folder`, one after the other, until it finds one that is
+/// free; returns that. `place` must refuse a name that is taken with [`ErrorKind::AlreadyExists`] and then
+/// leave everything as it is.
+///
+/// # Errors
+/// Any other error of `place`, and `AlreadyExists` if ten thousand names are taken.
+pub fn under_free_name(
+    folder: &Path,
+    stem: &str,
+    mut place: impl FnMut(&Path) -> io::Result<()>,
+) -> io::Result<PathBuf> {
+    for number in 1..=MAX_TRIES {
+        let path = folder.join(file_name(stem, number));
+        match place(&path) {
+            Ok(()) => return Ok(path),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(ErrorKind::AlreadyExists.into())
+}
+
 /// The bytes of the file.
-fn encode(clip: &Clip, sample_rate: u32) -> Result<Vec<u8>, ClipError> {
+///
+/// # Errors
+/// [`ClipError::SampleRate`] and [`ClipError::Resample`] from the conversion.
+pub fn encode(clip: &Clip, export: &Export) -> Result<Vec<u8>, ClipError> {
+    let sample_rate = export.sample_rate;
     let audio = resample(&clip.audio, SAMPLE_RATE, sample_rate)?;
     let levels = Analysis::of(&clip.audio);
     let mut body = b"WAVE".to_vec();
     chunk(&mut body, b"fmt ", &format(sample_rate));
     // Before the samples, where programs that stop reading at them find it too.
-    chunk(&mut body, b"bext", &metadata::bext(&clip.provenance, &levels));
-    chunk(&mut body, b"iXML", &metadata::ixml(&clip.provenance));
-    chunk(&mut body, b"LIST", &metadata::info(&clip.provenance));
+    chunk(&mut body, b"bext", &metadata::bext(&clip.provenance, &levels, sample_rate));
+    chunk(&mut body, b"iXML", &ixml(&clip.provenance, export));
+    chunk(&mut body, b"LIST", &metadata::info(&clip.provenance, export));
+    if let Some(smpl) = sampler::smpl(export, clip.audio.len()) {
+        chunk(&mut body, b"smpl", &smpl);
+    }
+    if let Some(acid) = sampler::acid(export, clip.audio.len()) {
+        chunk(&mut body, b"acid", &acid);
+    }
     let samples: Vec<u8> = audio.iter().flat_map(|&x| low_24_bits(grid::to_i24(x))).collect();
     chunk(&mut body, b"data", &samples);
     let mut bytes = Vec::with_capacity(body.len() + 8);
