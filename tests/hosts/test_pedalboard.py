@@ -64,7 +64,7 @@ def test_a_project_comes_back_bit_for_bit(vst3, sine_state):
     after.raw_state = saved
     np.testing.assert_array_equal(play(after), played)
     assert juce_state.unwrap(after.raw_state) == juce_state.unwrap(saved)
-    assert juce_state.field(juce_state.unwrap(saved), "clip") == juce_state.field(sine_state, "clip")
+    assert juce_state.field(juce_state.unwrap(saved), "kit") == juce_state.field(sine_state, "kit")
 
 
 def test_bounces_are_bit_identical(vst3, sine_state):
@@ -89,7 +89,7 @@ def damaged(state: dict) -> dict[str, bytes]:
         "zeros": juce_state.wrap(bytes(4_096)),
         "truncated": juce_state.wrap(text[: len(text) // 2]),
         "another plugin": juce_state.wrap(b'{"version": "1", "params": {"cutoff": {"f32": 1.0}}, "fields": {}}'),
-        "no clip": juce_state.wrap_json(state | {"fields": fields | {"clip": '"SGVsbG8="'}}),
+        "no clip": juce_state.wrap_json(state | {"fields": fields | {"kit": '{"clips": ["SGVsbG8="], "pads": [0]}'}}),
         "no frame": b"not a state of anything",
     }
 

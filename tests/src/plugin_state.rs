@@ -57,16 +57,31 @@ pub fn unshaped(clap_state: &[u8], clip: &Clip) -> Vec<u8> {
     from_json(&object)
 }
 
-/// Puts `clip` into the JSON object of a state.
+/// Puts `clip` on pad 1 and into the tray of the JSON object of a state, alone.
 pub fn set_clip(object: &mut Value, clip: &Clip) {
-    set_field(object, "clip", &Value::String(STANDARD.encode(state::encode(clip))));
+    let mut pads = vec![Value::Null; 16];
+    pads[0] = json!(0);
+    let text = STANDARD.encode(state::encode(clip));
+    set_field(object, "kit", &json!({"clips": [text], "pads": pads, "tray": [0], "selected": 0}));
 }
 
-/// The clip in a CLAP state.
+/// The JSON object of a state in which the first of its sounds is the only one, as before there were pads.
+pub fn before_pads(mut object: Value) -> Value {
+    let clip = kit(&object)["clips"][0].clone();
+    set_field(&mut object, "clip", &clip);
+    object["fields"].as_object_mut().unwrap().remove("kit");
+    object
+}
+
+/// The sounds in the JSON object of a state.
+pub fn kit(object: &Value) -> Value {
+    serde_json::from_str(object["fields"]["kit"].as_str().unwrap()).unwrap()
+}
+
+/// The first sound in a CLAP state.
 pub fn clip(clap_state: &[u8]) -> Clip {
-    let object = object(clap_state);
-    let field: String = serde_json::from_str(object["fields"]["clip"].as_str().unwrap()).unwrap();
-    state::decode(&STANDARD.decode(field).unwrap()).unwrap()
+    let kit = kit(&object(clap_state));
+    state::decode(&STANDARD.decode(kit["clips"][0].as_str().unwrap()).unwrap()).unwrap()
 }
 
 /// Sets a persistent field; nice-plug keeps each as a JSON text of its own.

@@ -57,7 +57,7 @@ fn opening_a_project_without_a_clip_removes_the_old_one() {
 
 #[test]
 fn a_project_from_before_pads_plays_its_clip_to_the_end_if_it_did() {
-    let mut object = plugin_state::object(&plain_instance().save());
+    let mut object = plugin_state::before_pads(plugin_state::object(&plain_instance().save()));
     let params = object["params"].as_object_mut().unwrap();
     let old = [
         "gain",
@@ -88,6 +88,7 @@ fn a_project_from_before_pads_plays_its_clip_to_the_end_if_it_did() {
         // The clip is two seconds long.
         let [left, _] = instance.render(48_000.0, 512, 60_000, &events);
         assert_eq!(sounds::peak(&left[50_000..]) > 0.1, is_one_shot);
+        assert_eq!(plugin_state::clip(&instance.save()), sounds::sine_clip(PITCH, 2.0));
         let mut saved = plugin_state::object(&instance.save());
         let mode = plugin_state::parameter(&mut saved, "mode").clone();
         assert_eq!(mode, json!(if is_one_shot { "one_shot" } else { "gate" }));
@@ -103,14 +104,26 @@ fn damaged_states() -> Vec<(&'static str, Vec<u8>)> {
         plugin_state::set_field(&mut object, name, value);
         plugin_state::from_json(&object)
     };
-    let clip = serde_json::from_str::<Value>(object["fields"]["clip"].as_str().unwrap()).unwrap();
-    let clip = clip.as_str().unwrap();
+    // As the clip of an older project, and as a sound of the kit.
+    let old = plugin_state::before_pads(object.clone());
+    let with_clip = |value: &Value| {
+        let mut object = old.clone();
+        plugin_state::set_field(&mut object, "clip", value);
+        plugin_state::from_json(&object)
+    };
+    let kit = plugin_state::kit(&object);
+    let with_kit = |name: &str, value: &Value| {
+        let mut kit = kit.clone();
+        kit[name] = value.clone();
+        with_field("kit", &kit)
+    };
+    let clip = kit["clips"][0].as_str().unwrap();
     let flipped: String = clip
         .char_indices()
         .map(|(n, c)| if n == clip.len() / 2 { if c == 'A' { 'B' } else { 'A' } } else { c })
         .collect();
     let mut raw_field = object.clone();
-    raw_field["fields"]["clip"] = json!("{not json");
+    raw_field["fields"]["kit"] = json!("{not json");
     let every_parameter = |float: f64, integer: i32| {
         let mut object = object.clone();
         for (_, value) in object["params"].as_object_mut().unwrap() {
@@ -140,11 +153,16 @@ fn damaged_states() -> Vec<(&'static str, Vec<u8>)> {
             plugin_state::from_json(&json!({"version": "1", "params": {"cutoff": 5.0}, "fields": {}})),
         ),
         ("a list", plugin_state::from_json(&json!([1, 2, 3]))),
-        ("a clip of a wrong type", with_field("clip", &json!({"a": 1}))),
-        ("a clip that is no base64", with_field("clip", &json!("!!!!"))),
-        ("a clip of other bytes", with_field("clip", &json!("SGVsbG8sIHdvcmxkIQ=="))),
-        ("a truncated clip", with_field("clip", &json!(&clip[..clip.len() / 2 / 4 * 4]))),
-        ("a bit-flipped clip", with_field("clip", &json!(flipped))),
+        ("a clip of a wrong type", with_clip(&json!({"a": 1}))),
+        ("a clip that is no base64", with_clip(&json!("!!!!"))),
+        ("a clip of other bytes", with_clip(&json!("SGVsbG8sIHdvcmxkIQ=="))),
+        ("a truncated clip", with_kit("clips", &json!([&clip[..clip.len() / 2 / 4 * 4]]))),
+        ("a bit-flipped clip", with_kit("clips", &json!([flipped]))),
+        ("clips that are no list", with_kit("clips", &json!("SGVsbG8="))),
+        ("clips of wrong types", with_kit("clips", &json!([1, null, {}, []]))),
+        ("pads that do not exist", with_kit("pads", &json!([9, -1, "a", null, 0.5, u64::MAX, 0, 0, 0, 0]))),
+        ("a tray of nothing", with_kit("tray", &json!([5, 0, 0, -3, {}]))),
+        ("a pad that does not exist", with_kit("selected", &json!(u64::MAX))),
         ("a field that is no JSON", plugin_state::from_json(&raw_field)),
         ("a project of a wrong type", with_field("project", &json!([]))),
         ("parameters far above their range", every_parameter(1e30, i32::MAX)),
@@ -172,7 +190,8 @@ fn damaged_states_neither_crash_nor_make_noise() {
 fn damage_to_the_clip_keeps_the_parameters() {
     let state = plugin_state::with_parameter(&plain_instance().save(), "root", &json!(48));
     let mut object = plugin_state::object(&state);
-    plugin_state::set_field(&mut object, "clip", &json!("SGVsbG8="));
+    let kit = json!({"clips": ["SGVsbG8="], "pads": [0]});
+    plugin_state::set_field(&mut object, "kit", &kit);
     let mut instance = Instance::new(&entry_in_process());
     instance.load(&plugin_state::from_json(&object));
     let mut kept = plugin_state::object(&instance.save());
