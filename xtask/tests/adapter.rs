@@ -15,7 +15,7 @@ use soundlocd_engine::lora::{AdapterFile, Projection, trainable_parameters};
 use soundlocd_engine::pack::{Pack, Part};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Recordings of beeps and noise with captions, prepared.
@@ -72,6 +72,16 @@ fn values(path: &Path) -> Vec<(String, Vec<f32>)> {
         .collect();
     values.sort_by(|a, b| a.0.cmp(&b.0));
     values
+}
+
+/// The lines in the log of the run that makes an adapter: of which split and step each is.
+fn logged(out: &Path) -> Vec<(String, u64)> {
+    let log = fs::read_to_string(out.with_extension("run").join("metrics.jsonl")).unwrap();
+    let parse = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
+    log.lines()
+        .map(parse)
+        .map(|v| (v["split"].as_str().unwrap().to_owned(), v["step"].as_u64().unwrap()))
+        .collect()
 }
 
 #[test]
@@ -191,17 +201,58 @@ fn a_killed_run_ends_as_if_nobody_had_touched_it() {
     assert!(kills > 0, "the run was over before it could be killed");
     succeed(&args, &of_killed);
     assert_eq!(values(&whole), values(&killed));
-    // Each step is logged once.
-    let steps = |out: &Path| -> Vec<(String, u64)> {
-        let log = fs::read_to_string(out.with_extension("run").join("metrics.jsonl")).unwrap();
-        let parse = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
-        log.lines()
-            .map(parse)
-            .map(|v| (v["split"].as_str().unwrap().to_owned(), v["step"].as_u64().unwrap()))
-            .collect()
-    };
-    assert_eq!(steps(&whole), steps(&killed));
+    assert_eq!(logged(&whole), logged(&killed));
 
     // Going on with other settings would be neither the one run nor the other.
     refuse(&[&args[..], &["--dropout", "0.5"]].concat(), &of_killed, &["dropout", "started with"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_saves_and_the_same_command_goes_on() {
+    let scratch = Scratch::new("stopped-adapter");
+    let (pack, cache) = (imported(&scratch), prepared(&scratch));
+    let (whole, stopped) = (scratch.path("whole.safetensors"), scratch.path("stopped.safetensors"));
+    // No checkpoint but that of the end.
+    let args = [&TRAIN[..], &["--save-every", "100000"]].concat();
+    let of_whole: [(&str, &Path); 3] = [("--pack", &pack), ("--data", &cache), ("--out", &whole)];
+    let of_stopped: [(&str, &Path); 3] = [("--pack", &pack), ("--data", &cache), ("--out", &stopped)];
+    succeed(&args, &of_whole);
+
+    let run = stopped.with_extension("run");
+    let mut steps = Vec::new();
+    // As soon as it trains, and after its first validation.
+    for lines in [0, 1] {
+        let child = xtask(&args, &of_stopped).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let is_there = || {
+            let log = fs::read_to_string(run.join("metrics.jsonl"));
+            log.is_ok_and(|log| log.lines().count() >= lines)
+        };
+        let start = Instant::now();
+        while !is_there() && start.elapsed() < Duration::from_secs(60) {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let sent = Command::new("sh").args(["-c", &format!("kill -s INT {}", child.id())]).status().unwrap();
+        assert!(sent.success(), "the run was over before it could be stopped");
+        let output = child.wait_with_output().unwrap();
+        let (printed, said) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{}: {said}", output.status);
+        assert!(said.contains("stopping after this step"), "{said}");
+        assert!(
+            printed.contains("of 40; saved in") && printed.contains("the same command goes on"),
+            "{printed}"
+        );
+        let bytes = fs::read(run.join("checkpoint.safetensors")).unwrap();
+        let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+        let step: u64 = header.metadata().as_ref().unwrap()["step"].parse().unwrap();
+        assert!(printed.contains(&format!("stopped at step {step} of")), "{step}: {printed}");
+        // What there is so far can be used.
+        AdapterFile::open(&stopped).unwrap();
+        steps.push(step);
+    }
+    assert!(steps[0] < steps[1] && (20..40).contains(&steps[1]), "{steps:?}");
+    succeed(&args, &of_stopped);
+    assert_eq!(values(&whole), values(&stopped));
+    assert_eq!(logged(&whole), logged(&stopped));
 }

@@ -1,6 +1,7 @@
 //! What an adapter says of itself: the card in its file.
 
 use super::LoraError;
+use super::json::{MAX_LINE, brief, line, scalars, texts};
 use crate::pack::{Pack, Part};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -13,10 +14,6 @@ pub const CARD_KEY: &str = "soundlocd.adapter";
 
 /// Longest text of a field, in characters; what is longer is cut when the card is read.
 const MAX_TEXT: usize = 2000;
-/// Longest title, author, licence or trigger caption, in characters.
-const MAX_LINE: usize = 200;
-/// Most trigger captions.
-const MAX_TRIGGERS: usize = 64;
 
 /// The base model that an adapter was trained on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,18 +83,21 @@ pub struct Card {
     /// What it is good for.
     pub description: String,
     /// Prompts that bring out what it has learnt.
+    #[serde(deserialize_with = "texts")]
     pub triggers: Vec<String>,
     /// The rank `r` of all its matrices.
     pub rank: usize,
     /// The numerator of the scale `alpha / r`.
     pub alpha: f64,
     /// The projections that it changes (`q`, `k`, `v`, `proj`), for people: the tensors decide.
+    #[serde(deserialize_with = "texts")]
     pub targets: Vec<String>,
     /// The base that it was trained on.
     pub base: BaseId,
     /// What it was trained on.
     pub data: DataSummary,
     /// How it was trained: names and values of settings.
+    #[serde(deserialize_with = "scalars")]
     pub training: BTreeMap<String, serde_json::Value>,
     /// Version of the program that wrote it.
     pub engine_version: String,
@@ -106,7 +106,7 @@ pub struct Card {
 }
 
 impl Card {
-    /// Parses the card of `file`. Texts that are too long are cut, control characters removed.
+    /// Parses the card of `file`. Texts and lists that are too long are cut, control characters removed.
     ///
     /// # Errors
     /// When it is not a card, or of a version that this engine does not know.
@@ -116,7 +116,7 @@ impl Card {
         };
         let mut card: Self = match serde_json::from_str(json) {
             Ok(card) => card,
-            Err(error) => return refuse("its card", "SoundLoCD's JSON".into(), error.to_string()),
+            Err(error) => return refuse("its card", "SoundLoCD's JSON".into(), brief(&error)),
         };
         if card.format != FORMAT {
             return refuse("the version of its card", FORMAT.to_string(), card.format.to_string());
@@ -126,6 +126,10 @@ impl Card {
             &mut card.author,
             &mut card.licence,
             &mut card.base.name,
+            &mut card.base.pack,
+            &mut card.base.transformer,
+            &mut card.base.codec,
+            &mut card.base.text,
             &mut card.engine_version,
         ] {
             *text = line(text, MAX_LINE);
@@ -133,8 +137,6 @@ impl Card {
         for text in [&mut card.description, &mut card.data.description] {
             *text = line(text, MAX_TEXT);
         }
-        card.triggers.truncate(MAX_TRIGGERS);
-        card.triggers = card.triggers.iter().map(|text| line(text, MAX_LINE)).collect();
         card.triggers.retain(|text| !text.trim().is_empty());
         Ok(card)
     }
@@ -146,11 +148,6 @@ impl Card {
     pub fn to_json(&self) -> Result<String, serde_json::Error> {
         serde_json::to_string(self)
     }
-}
-
-/// At most `most` characters, none of them a control character.
-fn line(text: &str, most: usize) -> String {
-    text.chars().filter(|c| !c.is_control()).take(most).collect()
 }
 
 #[cfg(test)]

@@ -4,12 +4,13 @@
 //! kohya-ss' files are read where every tensor of theirs means one of our matrices. Everything comes from outside:
 //! sizes are checked before anything is allocated, and every tensor has to have a place, a partner and finite values.
 
+use super::json::{MAX_LINE, line};
 use super::names::{self, Role};
 use super::peft::{CONFIG_FILE, MAX_CONFIG_BYTES, PeftConfig, WEIGHTS_FILE};
 use super::{Adapter, BaseId, CARD_KEY, Card, LoraError, MAX_RANK, Target};
 use crate::diffusion::transformer::Config;
 use crate::pack::hexadecimal;
-use crate::weights::{Pending, Storage, Weights, WeightsError, write_file};
+use crate::weights::{Limits, Pending, Storage, Weights, WeightsError, write_file};
 use candle_core::Tensor;
 use safetensors::Dtype;
 use sha2::{Digest, Sha256};
@@ -20,9 +21,9 @@ use std::path::{Path, PathBuf};
 
 /// No adapter is larger: rank 256 on all matrices of the paper's model has 300 MB in f32.
 pub const MAX_BYTES: u64 = 512 << 20;
-/// No header is longer: that of the paper's model with all matrices has 60 kB. Small, because a parsed header takes
-/// several times its length.
-const MAX_HEADER_BYTES: u64 = 1 << 20;
+/// No header is longer, nor of more tensors (two matrices and an alpha for each of the largest model that there can be):
+/// that of the paper's model with all matrices has 60 kB and 304 tensors.
+const LIMITS: Limits = Limits { header_bytes: 1 << 20, tensors: 3 * 8 * 128, keys: &[CARD_KEY] };
 
 /// An adapter file that has been read and found consistent in itself; [`AdapterFile::fit`] says whether it suits a base.
 #[derive(Debug, Clone)]
@@ -90,26 +91,16 @@ impl AdapterFile {
         if is_pickle(name, &start) {
             return Err(LoraError::Pickle { file: name.to_owned() });
         }
-        if let Some(length) = start.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))
-            && length > MAX_HEADER_BYTES.min(size)
-        {
-            let reason = format!("its header is said to have {length} bytes");
-            return Err(WeightsError::Malformed { file: name.to_owned(), reason }.into());
-        }
-        let mut weights = Weights::read(name, size, start.as_slice().chain(source.by_ref()))?;
+        let mut weights = Weights::read_limited(name, size, start.as_slice().chain(source.by_ref()), LIMITS)?;
         let card = weights.metadata(CARD_KEY).map(|json| Card::parse(name, json)).transpose()?;
         let placed = place(name, &weights)?;
         let alphas = alphas(name, &placed, &mut weights)?;
         let (mut matrices, mut rank) = (BTreeMap::new(), None);
-        for (target, roles) in &placed {
-            let (Some(a), Some(b)) = (roles.get(&Role::A), roles.get(&Role::B)) else {
-                return Err(unpaired(name, *target, roles));
-            };
-            let (a, b) = (a.0.as_str(), b.0.as_str());
-            let pair = (weights.take(a)?, weights.take(b)?);
-            check_rank(a, &pair.0, 0, &mut rank)?;
-            check_rank(b, &pair.1, 1, &mut rank)?;
-            matrices.insert(*target, pair);
+        for (target, place) in &placed {
+            let (Some(a), Some(b)) = (&place.a, &place.b) else { return Err(unpaired(name, *target, place)) };
+            check_rank(a, 0, &mut rank)?;
+            check_rank(b, 1, &mut rank)?;
+            matrices.insert(*target, (weights.take(&a.name)?, weights.take(&b.name)?));
         }
         let Some(rank) = rank else {
             let found = "no tensor at all".to_owned();
@@ -264,49 +255,69 @@ fn is_pickle(name: &str, start: &[u8]) -> bool {
     by_name || bare || start.starts_with(b"PK\x03\x04")
 }
 
-/// The tensors of a file by what they are for, with their shapes.
-type Placed = BTreeMap<Target, BTreeMap<Role, (String, Vec<usize>)>>;
+/// A tensor of a file.
+struct Named {
+    name: String,
+    shape: Vec<usize>,
+}
+
+/// The tensors for one matrix.
+#[derive(Default)]
+struct Place {
+    a: Option<Named>,
+    b: Option<Named>,
+    alpha: Option<Named>,
+}
 
 /// Finds the place of every tensor.
-fn place(file: &str, weights: &Weights) -> Result<Placed, LoraError> {
-    let mut placed = Placed::new();
-    for (name, shape) in &weights.shapes() {
+fn place(file: &str, weights: &Weights) -> Result<BTreeMap<Target, Place>, LoraError> {
+    let mut placed: BTreeMap<Target, Place> = BTreeMap::new();
+    for (name, shape) in weights.shapes() {
         // Four bytes of memory for one of the file, and nobody stores adapters so.
-        if weights.dtype(name) == Some(Dtype::I8) {
+        if weights.dtype(&name) == Some(Dtype::I8) {
             let reason = "is of the type I8; expected F32, F16 or BF16".to_owned();
-            let (file, tensor) = (file.to_owned(), shown(name));
+            let (file, tensor) = (file.to_owned(), shown(&name));
             return Err(WeightsError::Tensor { file, tensor, reason }.into());
         }
-        let Some((target, role)) = names::parse(name) else {
+        let Some((target, role)) = names::parse(&name) else {
             let file = file.to_owned();
-            return Err(match names::other_kind(name) {
-                Some(kind) => LoraError::Kind { file, kind: kind.to_owned(), found: shown(name) },
-                None => LoraError::Unused { file, tensor: shown(name) },
+            return Err(match names::other_kind(&name) {
+                Some(kind) => LoraError::Kind { file, kind: kind.to_owned(), found: shown(&name) },
+                None => LoraError::Unused { file, tensor: shown(&name) },
             });
         };
-        let entry = (name.clone(), shape.clone());
-        if let Some((first, _)) = placed.entry(target).or_default().insert(role, entry) {
+        let place = placed.entry(target).or_default();
+        let place = match role {
+            Role::A => &mut place.a,
+            Role::B => &mut place.b,
+            Role::Alpha => &mut place.alpha,
+        };
+        if let Some(first) = place {
             return Err(LoraError::Twice {
                 file: file.to_owned(),
-                first: shown(&first),
-                second: shown(name),
+                first: shown(&first.name),
+                second: shown(&name),
             });
         }
+        *place = Some(Named { name, shape });
     }
     Ok(placed)
 }
 
 /// The alpha that kohya-ss' files have for every matrix, if they all have the same.
-fn alphas(file: &str, placed: &Placed, weights: &mut Weights) -> Result<Option<f64>, LoraError> {
+fn alphas(
+    file: &str,
+    placed: &BTreeMap<Target, Place>,
+    weights: &mut Weights,
+) -> Result<Option<f64>, LoraError> {
     let mut common: Option<f64> = None;
     let mut without = false;
-    for roles in placed.values() {
-        let Some((name, shape)) = roles.get(&Role::Alpha) else {
+    for place in placed.values() {
+        let Some(Named { name, shape }) = &place.alpha else {
             without = true;
             continue;
         };
-        let one: usize = shape.iter().product();
-        if one != 1 || shape.len() > 1 {
+        if !matches!(shape[..], [] | [1]) {
             return Err(LoraError::Shape { tensor: shown(name), expected: Vec::new(), found: shape.clone() });
         }
         let alpha = f64::from(
@@ -326,22 +337,23 @@ fn alphas(file: &str, placed: &Placed, weights: &mut Weights) -> Result<Option<f
 }
 
 /// A target of which a matrix is missing.
-fn unpaired(file: &str, target: Target, roles: &BTreeMap<Role, (String, Vec<usize>)>) -> LoraError {
-    let found = roles.values().next().map_or_else(String::new, |(name, _)| shown(name));
-    let missing = if roles.contains_key(&Role::A) { Role::B } else { Role::A };
+fn unpaired(file: &str, target: Target, place: &Place) -> LoraError {
+    let found = place.a.as_ref().or(place.b.as_ref()).or(place.alpha.as_ref());
+    let found = found.map_or_else(String::new, |tensor| shown(&tensor.name));
+    let missing = if place.a.is_some() { Role::B } else { Role::A };
     LoraError::Missing { file: file.to_owned(), found, missing: names::peft(target, missing) }
 }
 
 /// Checks that `tensor` is a matrix whose dimension `axis` is the rank that all others have.
-fn check_rank(name: &str, tensor: &Tensor, axis: usize, rank: &mut Option<usize>) -> Result<(), LoraError> {
-    let shape = tensor.dims();
-    let found = match shape {
+fn check_rank(tensor: &Named, axis: usize, rank: &mut Option<usize>) -> Result<(), LoraError> {
+    let Named { name, shape } = tensor;
+    let found = match shape[..] {
         [_, _] => shape.get(axis).copied().unwrap_or(0),
         _ => {
             return Err(LoraError::Shape {
                 tensor: shown(name),
                 expected: vec![rank.unwrap_or(0), 0],
-                found: shape.to_vec(),
+                found: shape.clone(),
             });
         }
     };
@@ -350,11 +362,11 @@ fn check_rank(name: &str, tensor: &Tensor, axis: usize, rank: &mut Option<usize>
     }
     match *rank {
         Some(rank) if rank != found => {
-            let mut expected = shape.to_vec();
+            let mut expected = shape.clone();
             if let Some(size) = expected.get_mut(axis) {
                 *size = rank;
             }
-            Err(LoraError::Shape { tensor: shown(name), expected, found: shape.to_vec() })
+            Err(LoraError::Shape { tensor: shown(name), expected, found: shape.clone() })
         }
         _ => {
             *rank = Some(found);
@@ -411,7 +423,7 @@ fn settle(
 
 /// A name from a file, fit for a message.
 fn shown(name: &str) -> String {
-    name.chars().filter(|c| !c.is_control()).take(200).collect()
+    line(name, MAX_LINE)
 }
 
 fn quoted(name: &str) -> String {

@@ -200,6 +200,25 @@ fn the_card_must_fit_the_tensors() {
 }
 
 #[test]
+fn messages_stay_short_whatever_a_file_says() {
+    let long = "x".repeat(100_000);
+    let short = |result: Result<AdapterFile, LoraError>, part: &str| {
+        let message = result.unwrap_err().to_string();
+        assert!(message.contains(part) && message.chars().count() < 500, "{message}");
+    };
+    let card = format!(r#"{{"format": 1, "rank": "{long}"}}"#);
+    short(read(&file(peft_tensors(), Some(&card))), "invalid type: string \"xxx");
+    let settings = format!(r#"{{"peft_type": "LORA", "r": 2, "lora_alpha": "{long}"}}"#);
+    let bytes = file(peft_tensors(), None);
+    let settings = PeftConfig::parse(CONFIG_FILE, settings.as_bytes());
+    let read = AdapterFile::decode("my.safetensors", bytes.len() as u64, bytes.as_slice(), Some(settings));
+    short(read, "invalid type: string \"xxx");
+    let mut tensors = peft_tensors();
+    tensors[0].0 = "x".repeat(500);
+    short(with_card(tensors), "would go unused");
+}
+
+#[test]
 fn another_base_is_refused_in_words() {
     let id =
         |name: &str, hash: &str| BaseId { name: name.into(), pack: hash.repeat(32), ..BaseId::default() };

@@ -11,6 +11,7 @@ mod adapter;
 mod card;
 mod error;
 mod file;
+mod json;
 pub mod library;
 mod low_rank;
 mod names;

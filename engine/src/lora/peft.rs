@@ -1,5 +1,6 @@
 //! PEFT's `adapter_config.json`: what of it concerns us, and what would change the meaning of the tensors.
 
+use super::json::{IsSet, Scalar, brief, line};
 use super::{Adapter, LoraError, Projection, Target};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -21,6 +22,13 @@ pub struct PeftConfig {
     pub alpha: f64,
 }
 
+/// Of which kind it is. Read before the settings of LoRA: another kind may lack them.
+#[derive(Deserialize)]
+struct Kind {
+    #[serde(default)]
+    peft_type: Option<Scalar>,
+}
+
 #[derive(Deserialize)]
 struct Raw {
     r: usize,
@@ -34,11 +42,11 @@ struct Raw {
     #[serde(default)]
     bias: Option<String>,
     #[serde(default)]
-    rank_pattern: Value,
+    rank_pattern: IsSet,
     #[serde(default)]
-    alpha_pattern: Value,
+    alpha_pattern: IsSet,
     #[serde(default)]
-    modules_to_save: Value,
+    modules_to_save: IsSet,
 }
 
 impl PeftConfig {
@@ -58,32 +66,24 @@ impl PeftConfig {
             kind: kind.to_owned(),
             found: found.to_owned(),
         };
-        // Before the fields that LoRA has: another kind may lack them.
-        let value: Value = serde_json::from_slice(json)
-            .map_err(|error| card("its settings", "PEFT's JSON", error.to_string()))?;
-        match value.get("peft_type").and_then(Value::as_str) {
-            Some("LORA") => {}
-            Some(other) => {
-                let name: String = other.chars().filter(|c| c.is_ascii_graphic()).take(40).collect();
-                return Err(kind(&format!("an adapter of the kind {name}"), "peft_type"));
+        let found: Kind = serde_json::from_slice(json)
+            .map_err(|error| card("its settings", "PEFT's JSON", brief(&error)))?;
+        match found.peft_type.and_then(|kind| kind.0) {
+            Some(Value::String(name)) if name == "LORA" => {}
+            Some(Value::String(name)) => {
+                return Err(kind(&format!("an adapter of the kind {}", line(&name, 40)), "peft_type"));
             }
-            None => return Err(card("its peft_type", "LORA", "none".to_owned())),
+            _ => return Err(card("its peft_type", "LORA", "none".to_owned())),
         }
-        let raw: Raw = serde_json::from_value(value)
-            .map_err(|error| card("its settings", "those of a LoRA adapter", error.to_string()))?;
-        let set = |value: &Value| match value {
-            Value::Null => false,
-            Value::Object(map) => !map.is_empty(),
-            Value::Array(list) => !list.is_empty(),
-            _ => true,
-        };
+        let raw: Raw = serde_json::from_slice(json)
+            .map_err(|error| card("its settings", "those of a LoRA adapter", brief(&error)))?;
         if raw.use_dora {
             return Err(kind("a DoRA adapter", "use_dora"));
         }
         for (is_set, field, what) in [
-            (set(&raw.rank_pattern), "rank_pattern", "a LoRA with several ranks"),
-            (set(&raw.alpha_pattern), "alpha_pattern", "a LoRA with several alphas"),
-            (set(&raw.modules_to_save), "modules_to_save", "a LoRA with whole layers of its own"),
+            (raw.rank_pattern.0, "rank_pattern", "a LoRA with several ranks"),
+            (raw.alpha_pattern.0, "alpha_pattern", "a LoRA with several alphas"),
+            (raw.modules_to_save.0, "modules_to_save", "a LoRA with whole layers of its own"),
             (raw.fan_in_fan_out, "fan_in_fan_out", "a LoRA for transposed weights"),
             (raw.bias.as_deref().is_some_and(|bias| bias != "none"), "bias", "a LoRA with biases of its own"),
         ] {

@@ -4,12 +4,14 @@
 //! `name.scale` of the same rank whose dimensions are 1 except, at most, the channel's: `[1, out]` for a linear
 //! weight `[in, out]`, `[rows, 1]` for a table. The file's metadata says which [part](PART_KEY) of a pack it is.
 
+mod header;
 mod layout;
 mod read;
 mod stream;
 mod summary;
 mod write;
 
+pub(crate) use header::Limits;
 pub use layout::{Layout, LayoutError, Misfit};
 pub use read::Weights;
 pub use stream::{Pending, write_file};

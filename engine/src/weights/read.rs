@@ -1,6 +1,7 @@
 //! Bytes to tensors.
 
-use super::{PART_KEY, SCALE_SUFFIX, WeightsError};
+use super::header::{self, Limits};
+use super::{CONFIG_KEY, PART_KEY, SCALE_SUFFIX, WeightsError};
 use candle_core::{DType, Device, Shape, Tensor};
 use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
@@ -9,17 +10,17 @@ use half::{bf16, f16};
 use parking_lot::Mutex;
 use rayon::prelude::*;
 use safetensors::Dtype;
-use safetensors::tensor::{Metadata, TensorInfo};
+use safetensors::tensor::TensorInfo;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
 
 /// Values decoded at a time: a buffer of this many halves stays in the first-level cache.
 const CHUNK: usize = 2048;
 /// Values that a parallel task decodes.
 const TASK: usize = 64 * CHUNK;
-/// A header longer than this is refused, as by the format's own reader.
-const MAX_HEADER_BYTES: u64 = 100_000_000;
+/// What the weights of a pack may have: the largest that are published have a thousand tensors.
+const PACK: Limits = Limits { header_bytes: 16 << 20, tensors: 65_536, keys: &[PART_KEY, CONFIG_KEY] };
 
 /// The tensors of one file, as they are stored; they become f32 one by one, when they are asked for.
 #[derive(Debug)]
@@ -43,51 +44,49 @@ impl<'a> Weights<'a> {
     /// # Errors
     /// When the bytes are not a safetensors file, or a tensor has another dtype than f32, f16, bf16 or scaled int8.
     pub fn decode(file: &str, bytes: &'a [u8]) -> Result<Self, WeightsError> {
-        let mut rest = bytes;
-        Self::from_pieces(file, bytes.len() as u64, |length| match rest.split_at_checked(length) {
-            Some((piece, after)) => {
-                rest = after;
-                Ok(Cow::Borrowed(piece))
-            }
-            None => Err(ErrorKind::UnexpectedEof.into()),
-        })
+        Self::from_pieces(file, bytes.len() as u64, bytes, PACK)
     }
 
     /// From a safetensors file of `size` bytes, read once from beginning to end, every tensor into memory of its own.
     ///
     /// # Errors
     /// As [`Weights::decode`], and when reading fails.
-    pub fn read(file: &str, size: u64, mut source: impl Read) -> Result<Self, WeightsError> {
-        Self::from_pieces(file, size, |length| {
-            let mut bytes = Vec::new();
-            // A huge but honest file is still a refusal, not an abort, where memory is short.
-            bytes.try_reserve_exact(length).map_err(|_| ErrorKind::OutOfMemory)?;
-            source.by_ref().take(length as u64).read_to_end(&mut bytes)?;
-            if bytes.len() == length { Ok(Cow::Owned(bytes)) } else { Err(ErrorKind::UnexpectedEof.into()) }
-        })
+    pub fn read(file: &str, size: u64, source: impl Read) -> Result<Self, WeightsError> {
+        Self::read_limited(file, size, source, PACK)
     }
 
-    /// `piece(n)` gives the next `n` bytes; it is never asked for more than `size` bytes altogether.
+    /// As [`Self::read`], with other limits.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) fn read_limited(
+        file: &str,
+        size: u64,
+        source: impl Read,
+        limits: Limits,
+    ) -> Result<Self, WeightsError> {
+        Self::from_pieces(file, size, Copying(source), limits)
+    }
+
+    /// Asks `source` for `size` bytes altogether at most.
     fn from_pieces(
         file: &str,
         size: u64,
-        mut piece: impl FnMut(usize) -> std::io::Result<Cow<'a, [u8]>>,
+        mut source: impl Pieces<'a>,
+        limits: Limits,
     ) -> Result<Self, WeightsError> {
         let malformed = |reason: &str| WeightsError::Malformed { file: file.into(), reason: reason.into() };
-        let mut piece = |length: usize| {
-            piece(length).map_err(|source| match source.kind() {
-                ErrorKind::UnexpectedEof => malformed("it ends early"),
-                _ => WeightsError::Read { file: file.into(), source },
-            })
+        let failed = |source: io::Error| match source.kind() {
+            ErrorKind::UnexpectedEof => malformed("it ends early"),
+            ErrorKind::InvalidData => malformed(&source.to_string()),
+            _ => WeightsError::Read { file: file.into(), source },
         };
-        let length = piece(8)?;
+        let length = source.piece(8).map_err(failed)?;
         let length = length.first_chunk().map_or(u64::MAX, |bytes| u64::from_le_bytes(*bytes));
-        if length > MAX_HEADER_BYTES || length + 8 > size {
-            return Err(malformed("its header is longer than the file can hold"));
+        if length > limits.header_bytes || length + 8 > size {
+            return Err(malformed(&format!("its header is said to have {length} bytes")));
         }
-        // The reader of the header checks that the tensors' extents follow one another and fit their shapes.
-        let header: Metadata = serde_json::from_slice(&piece(length as usize)?)
-            .map_err(|error| malformed(&error.to_string()))?;
+        let header = header::read(&mut source, length, limits).map_err(failed)?;
         if 8 + length + header.data_len() as u64 != size {
             return Err(malformed("its tensors have another size than the file"));
         }
@@ -95,7 +94,7 @@ impl<'a> Weights<'a> {
         let mut tensors = HashMap::new();
         for name in header.offset_keys() {
             let Some(info) = header.info(&name).cloned() else { continue };
-            let bytes = piece(info.data_offsets.1 - info.data_offsets.0)?;
+            let bytes = source.piece(info.data_offsets.1 - info.data_offsets.0).map_err(failed)?;
             tensors.insert(name, Stored { info, bytes });
         }
         let mut weights = Self { file: file.into(), metadata, parameters: 0, tensors };
@@ -146,7 +145,7 @@ impl<'a> Weights<'a> {
         self.metadata(PART_KEY)
     }
 
-    /// What the file's metadata say under `key`.
+    /// What the file's metadata say under `key`, one of those that are kept.
     #[must_use]
     pub fn metadata(&self, key: &str) -> Option<&str> {
         self.metadata.get(key).map(String::as_str)
@@ -219,6 +218,39 @@ impl<'a> Weights<'a> {
     #[must_use]
     pub fn into_var_builder(self, device: &Device) -> VarBuilder<'a> {
         VarBuilder::from_backend(Box::new(Taking(Mutex::new(self))), DType::F32, device.clone())
+    }
+}
+
+/// A file from beginning to end.
+trait Pieces<'a>: Read {
+    /// The next bytes, where they are or in memory of their own.
+    fn piece(&mut self, length: usize) -> io::Result<Cow<'a, [u8]>>;
+}
+
+impl<'a> Pieces<'a> for &'a [u8] {
+    fn piece(&mut self, length: usize) -> io::Result<Cow<'a, [u8]>> {
+        let (piece, rest) = self.split_at_checked(length).ok_or(ErrorKind::UnexpectedEof)?;
+        *self = rest;
+        Ok(Cow::Borrowed(piece))
+    }
+}
+
+/// A source of which each piece becomes memory of its own.
+struct Copying<R>(R);
+
+impl<R: Read> Read for Copying<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl<'a, R: Read> Pieces<'a> for Copying<R> {
+    fn piece(&mut self, length: usize) -> io::Result<Cow<'a, [u8]>> {
+        let mut bytes = Vec::new();
+        // A huge but honest file is still a refusal, not an abort, where memory is short.
+        bytes.try_reserve_exact(length).map_err(|_| ErrorKind::OutOfMemory)?;
+        self.0.by_ref().take(length as u64).read_to_end(&mut bytes)?;
+        if bytes.len() == length { Ok(Cow::Owned(bytes)) } else { Err(ErrorKind::UnexpectedEof.into()) }
     }
 }
 

@@ -126,6 +126,45 @@ fn damaged_and_foreign_files_are_refused() {
     refuse(&huge_header, "not a valid weights file");
 }
 
+/// A file of this header and data.
+fn with_header(header: &str, data: usize) -> Vec<u8> {
+    [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &vec![0; data]].concat()
+}
+
+#[test]
+fn what_no_header_needs_is_refused() {
+    let tensor = |shape: &str, end: usize| {
+        format!(r#"{{"w":{{"dtype":"F32","shape":[{shape}],"data_offsets":[0,{end}]}}}}"#)
+    };
+    Weights::decode("codec.safetensors", &with_header(&tensor("2,1,1,1,1,1,1,1", 8), 8)).unwrap();
+    refuse(&with_header(&tensor("2,1,1,1,1,1,1,1,1", 8), 8), "expected at most 8 numbers");
+    // Empty, but its strides would overflow.
+    refuse(&with_header(&tensor("0,18446744073709551615,8", 0), 0), "a shape is too large");
+    refuse(&with_header(&tensor("18446744073709551616", 0), 0), "expected a size");
+    let info = r#"{"dtype":"F32","shape":[],"data_offsets":[0,4]}"#;
+    for (header, part) in [
+        (format!(r#"{{"w":{info},"w":{info}}}"#), "the tensor w is there twice"),
+        (format!(r#"{{"{}":{info}}}"#, "w".repeat(513)), "a tensor's name has 513 bytes"),
+        (format!(r#"{{"w\n":{info}}}"#), "control characters"),
+        (format!(r#"{{"w":"{}"}}"#, "x".repeat(5000)), "invalid type: text"),
+        (format!(r#"{{"w":{{"dtype":"{}"}}}}"#, "x".repeat(5000)), "unknown dtype xxxxxxxxxxxxxxxxxxxx at"),
+        (r#"{"w":{"dtype":"F32","dtype":"F32"}}"#.into(), "duplicate field `dtype`"),
+        (r#"{"w":{"dtype":"F32","shape":[]}}"#.into(), "missing field `data_offsets`"),
+        (format!(r#"{{"__metadata__":{{"soundlocd.part":1}},"w":{info}}}"#), "expected a string"),
+        (format!(r#"{{"w":{info}}}{{}}"#), "trailing characters"),
+    ] {
+        refuse(&with_header(&header, 4), part);
+    }
+    let many: Vec<String> =
+        (0..70_000).map(|n| format!(r#""{n}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}"#)).collect();
+    refuse(&with_header(&format!("{{{}}}", many.join(",")), 0), "more than 65536 tensors");
+    // Other programs' metadata is nobody's business here, whatever it is.
+    let header = format!(r#"{{"__metadata__":{{"a":[1],"soundlocd.part":"text"}},"w":{info}}}"#);
+    let bytes = with_header(&header, 4);
+    let weights = Weights::decode("codec.safetensors", &bytes).unwrap();
+    assert_eq!((weights.part(), weights.metadata("a")), (Some("text"), None));
+}
+
 #[test]
 fn unusable_tensors_are_named() {
     refuse(&view(Dtype::I64, &[1], &[0; 8]), "tensor w is of the type I64");

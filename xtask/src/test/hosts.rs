@@ -116,6 +116,13 @@ pub fn run() -> Result<Tally> {
             .args(["run", "--quiet", "--package=soundlocd-tests", "--bin=sine_state", "--"])
             .arg(&state),
     )?;
+    let peft = target.join("keyboards.peft");
+    checked(
+        workspace::cargo()?
+            .args(["run", "--quiet", "--package=soundlocd-tests", "--bin=peft_folder", "--"])
+            .arg(root.join("assets/adapters/keyboards.safetensors"))
+            .arg(&peft),
+    )?;
     tally::of(
         Command::new(python)
             .current_dir(&tests)
@@ -123,6 +130,7 @@ pub fn run() -> Result<Tally> {
             // With a space instead of "=" pytest takes the paths for test folders, and finds no conftest.py.
             .arg(option("--vst3", &bundles.vst3))
             .arg(option("--state", &state))
+            .arg(option("--peft", &peft))
             .arg(option("--artifacts", &artifacts))
             .arg(".")
             .env("PYTHONDONTWRITEBYTECODE", "1"),

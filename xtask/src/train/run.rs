@@ -121,11 +121,13 @@ pub fn run(plan: &Plan, trainee: &mut dyn Trainee) -> Result<(u64, f64)> {
     }
     trainee.save(folder, step, seconds())?;
     bar.abandon();
-    println!("stopped at step {step} of {}; saved in {}", plan.steps, folder.display());
+    let rest = if done || step >= plan.steps { "" } else { "; the same command goes on" };
+    println!("stopped at step {step} of {}; saved in {}{rest}", plan.steps, folder.display());
     Ok((step, seconds()))
 }
 
-/// Set by Ctrl-C. A program has one such handler, however many runs it makes.
+/// Set by Ctrl-C; the second one ends the program at once, which a run survives, too. A program has one such handler,
+/// however many runs it makes.
 fn stop_flag() -> Result<Arc<AtomicBool>> {
     static STOP: OnceLock<Arc<AtomicBool>> = OnceLock::new();
     if let Some(stop) = STOP.get() {
@@ -133,7 +135,13 @@ fn stop_flag() -> Result<Arc<AtomicBool>> {
     }
     let stop = STOP.get_or_init(Arc::default).clone();
     let flag = stop.clone();
-    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed)).context("could not watch for Ctrl-C")?;
+    let handler = move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("\nstopping after this step, to save (Ctrl-C again: at once)");
+    };
+    ctrlc::set_handler(handler).context("could not watch for Ctrl-C")?;
     Ok(stop)
 }
 
