@@ -7,10 +7,12 @@
 //! - [`packs`]: the model that a project names,
 //! - [`adapters`]: the adapters that it names,
 //! - [`library`]: keeps sounds for good,
+//! - [`drag`]: drags their files out of the window,
 //! - [`session`]: makes clips, off it,
 //! - [`editor`]: the window.
 
 pub mod adapters;
+pub mod drag;
 pub mod editor;
 pub mod library;
 pub mod packs;

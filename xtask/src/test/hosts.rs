@@ -27,9 +27,18 @@ const TOOLS: &[Tool] = &[
     Tool { program: "python3", package: "python3-venv" },
 ];
 
-/// Libraries that the plugin's window opens at run time; a desktop has them.
-const LIBRARIES: &[&str] =
-    &["libgl1", "libegl1", "libgl1-mesa-dri", "libx11-xcb1", "libxcursor1", "libxkbcommon-x11-0"];
+/// Libraries that the plugin's window opens at run time, and those of the window that files are dropped on; a desktop
+/// has them.
+const LIBRARIES: &[&str] = &[
+    "libgl1",
+    "libegl1",
+    "libgl1-mesa-dri",
+    "libx11-xcb1",
+    "libxcursor1",
+    "libxkbcommon-x11-0",
+    "python3-gi",
+    "gir1.2-gtk-3.0",
+];
 
 /// Makes sure that the host tests' programs are there.
 ///
@@ -123,6 +132,8 @@ pub fn run() -> Result<Tally> {
             .arg(root.join("assets/adapters/keyboards.safetensors"))
             .arg(&peft),
     )?;
+    // Of the whole workspace, so that what the tests were compiled with serves again.
+    checked(workspace::cargo()?.args(["build", "--quiet", "--workspace", "--example=drag"]))?;
     tally::of(
         Command::new(python)
             .current_dir(&tests)
@@ -131,6 +142,7 @@ pub fn run() -> Result<Tally> {
             .arg(option("--vst3", &bundles.vst3))
             .arg(option("--state", &state))
             .arg(option("--peft", &peft))
+            .arg(option("--drag", &target.join("debug/examples/drag")))
             .arg(option("--artifacts", &artifacts))
             .arg(".")
             .env("PYTHONDONTWRITEBYTECODE", "1"),
