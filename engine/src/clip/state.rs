@@ -14,7 +14,7 @@
 //! | 32 | SHA-256 of all of the above and below |
 //! | | provenance: JSON, UTF-8 |
 //! | | sound data, mono, [`SAMPLE_RATE`] |
-//! | | tokens, or nothing: see [`token_bytes`](super::token_bytes) |
+//! | | tokens, or nothing; see `token_bytes.rs` |
 //!
 //! Integers are little-endian. Version 1 had neither tokens nor a loop. A later version may lengthen
 //! the provenance; whatever changes the rest gets a new format version.

@@ -61,7 +61,7 @@ fn clips_carry_the_tokens_that_make_them() {
     let opened = state::decode(&state::encode(&clip)).unwrap();
     let again = Request { seed: 99, ..request };
     let same = edited(&mut generator, &again, Edit::Vary { source: Source::of(&opened), amount: 0.0 });
-    assert_eq!((&same.audio, &same.grid), (&clip.audio, &clip.grid));
+    assert!(same.audio == clip.audio && same.grid == clip.grid);
     assert_eq!(same.provenance.edit, Some(clip::EditNote::Vary { amount: 0.0 }));
 }
 
@@ -106,14 +106,14 @@ fn a_repaint_keeps_all_tokens_outside_and_all_sound_far_away() {
         // The clip lies where it lay, at the level it had.
         assert_eq!(grid(&repainted).placement(), source.placement());
         assert_eq!(repainted.audio.len(), clip.audio.len());
-        assert_ne!(repainted.audio[..10_000], clip.audio[..10_000]);
-        // The codec looks 15 columns and a fine patch around, the vocoder 18 frames and its window.
+        assert!(repainted.audio[..10_000] != clip.audio[..10_000]);
+        // The codec looks 15 columns and 4 patches of 4 frames around, the vocoder 18 frames and its window.
         let last = cells.iter().rposition(|inside| *inside).unwrap() / source.rows();
-        let far = (last + 1 + 15) * COLUMN + (8 + 18 + 2) * HOP - source.placement().first;
+        let far = (last + 1 + 15) * COLUMN + (16 + 18 + 2) * HOP - source.placement().first;
         assert!(far < clip.audio.len() - 22_050);
-        assert_eq!(repainted.audio[far..], clip.audio[far..], "{sampler:?}");
+        assert!(repainted.audio[far..] == clip.audio[far..], "{sampler:?}");
         // The same again.
-        assert_eq!(edited(&mut generator, &other, edit).audio, repainted.audio);
+        assert!(edited(&mut generator, &other, edit).audio == repainted.audio);
     }
 }
 
@@ -155,14 +155,14 @@ fn a_long_clip_can_be_edited_too() {
     let long =
         edited(&mut generator, &request, Edit::Extend { source: Source::of(&clip), before: 0.0, after });
     assert!((long.seconds() - 29.5).abs() < 0.001 && grid(&long).columns() > 3 * 50);
-    assert_eq!(state::decode(&state::encode(&long)).unwrap(), long);
+    assert!(state::decode(&state::encode(&long)).unwrap() == long);
     // No part of it is silent.
     for second in long.audio.chunks_exact(SAMPLE_RATE as usize) {
         assert!(to_db(Analysis::of(second).peak) > -60.0);
     }
     let region = Region { start: 14.0, end: 15.0, low: 0.0, high: 8_000.0 };
     let repainted = edited(&mut generator, &request, Edit::Repaint { source: Source::of(&long), region });
-    assert_eq!(repainted.audio[..200_000], long.audio[..200_000]);
+    assert!(repainted.audio[..200_000] == long.audio[..200_000]);
     assert!(repainted.audio[310_000..330_000] != long.audio[310_000..330_000]);
     let varied = edited(&mut generator, &request, Edit::Vary { source: Source::of(&long), amount: 0.2 });
     let share = changed(grid(&long), grid(&varied));
@@ -231,7 +231,7 @@ fn a_loop_has_no_seam() {
             assert!(seam.step.0 <= seam.step.1, "{prompt}: {seam:?}");
             assert!(seam.level.0 <= seam.level.1, "{prompt}: {seam:?}");
             assert!(seam.flux.0 <= seam.flux.1, "{prompt}: {seam:?}");
-            assert_eq!(state::decode(&state::encode(&looped)).unwrap(), looped);
+            assert!(state::decode(&state::encode(&looped)).unwrap() == looped);
 
             // It stays one when it is edited.
             let region = Region { start: 0.0, end: 0.5, low: 0.0, high: 8_000.0 };
@@ -278,31 +278,41 @@ fn a_morph_lies_between_its_prompts() {
     }
 }
 
+/// Mean difference of the mel spectrograms of two sounds of one length, in dB.
+fn distance(a: &[f32], b: &[f32]) -> f32 {
+    let [a, b] = [a, b].map(|audio| MelFrontEnd::new().log_mel(audio));
+    assert_eq!(a.len(), b.len());
+    100.0 * a.iter().zip(&b).map(|(a, b)| (a - b).abs()).sum::<f32>() / a.len() as f32
+}
+
 #[test]
 fn audio_from_elsewhere_is_encoded_first() {
     let mut generator = generator();
-    let request = request("a sine", 1.0, 4);
-    let sine: Vec<f32> = (0..30_000)
-        .map(|n| 0.3 * (std::f32::consts::TAU * 440.0 * n as f32 / SAMPLE_RATE as f32).sin())
-        .collect();
-    let source = Source::Audio(sine.clone().into());
-    let region = Region { start: 1.0, end: 1.2, low: 2_000.0, high: 8_000.0 };
+    let request = request("rain on a roof", 1.4, 4);
+    let clip = make(&mut generator, request.clone());
+    let other = make(&mut generator, Request { prompt: "a metal bell".into(), ..request.clone() });
+    // As a file has it: without tokens.
+    let source = Source::of(&Clip::new(Arc::clone(&clip.audio), Provenance::default()));
+    assert_eq!(source, Source::Audio(Arc::clone(&clip.audio)));
+    let region = Region { start: 1.1, end: 1.3, low: 4_000.0, high: 8_000.0 };
     let edit = Edit::Repaint { source: source.clone(), region };
     let repainted = edited(&mut generator, &request, edit);
-    assert_eq!(repainted.audio.len(), sine.len());
-    // Its loudest band is the sine's, at about its level.
-    let loudest = |audio: &[f32]| {
-        let mel = MelFrontEnd::new().log_mel(audio);
-        let bands = &mel[40 * MEL_BANDS..41 * MEL_BANDS];
-        (0..MEL_BANDS).map(|band| (band, bands[band])).max_by(|a, b| a.1.total_cmp(&b.1)).unwrap()
-    };
-    let (found, want) = (loudest(&repainted.audio), loudest(&sine));
-    assert!(found.0.abs_diff(want.0) <= 1 && (found.1 - want.1).abs() < 0.06, "{found:?} {want:?}");
+    assert_eq!(repainted.audio.len(), clip.audio.len());
+    // It is the sound that it was, at its level, rather than another.
+    let half = clip.audio.len().min(other.audio.len()) / 2;
+    let (same, different) = (
+        distance(&repainted.audio[..half], &clip.audio[..half]),
+        distance(&other.audio[..half], &clip.audio[..half]),
+    );
+    assert!(same < 0.5 * different, "{same} dB, {different} dB");
+    let [before, after] =
+        [&clip.audio, &repainted.audio].map(|audio| to_db(Analysis::of(&audio[..half]).rms));
+    assert!((before - after).abs() < 3.0, "{before} dB, {after} dB");
     // The same as by hand.
-    let tokens = generator.encode(&sine).unwrap();
-    assert_eq!((tokens.columns(), tokens.seconds()), (8, source.seconds()));
+    let tokens = generator.encode(&clip.audio).unwrap();
+    assert_eq!((tokens.columns(), tokens.seconds()), (clip.audio.len().div_ceil(COLUMN), source.seconds()));
     let edit = Edit::Repaint { source: Source::Grid(tokens.into()), region };
-    assert_eq!(edited(&mut generator, &request, edit).audio, repainted.audio);
+    assert!(edited(&mut generator, &request, edit).audio == repainted.audio);
     assert!(generator.encode(&[]).is_err());
 }
 
