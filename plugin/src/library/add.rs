@@ -182,7 +182,7 @@ fn as_clip(found: WavAudio, name: &str) -> Result<Clip, LibraryError> {
         *sample = to_i24(*sample) as f32 / FULL_SCALE;
     }
     let unknown = || Provenance { prompt: name.to_owned(), ..Provenance::default() };
-    Ok(Clip { audio: audio.into(), provenance: found.provenance.unwrap_or_else(unknown) })
+    Ok(Clip::new(audio, found.provenance.unwrap_or_else(unknown)))
 }
 
 /// The nearest 24-bit integer.

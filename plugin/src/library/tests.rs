@@ -62,7 +62,7 @@ pub(super) fn clip(number: u64, prompt: &str) -> Clip {
         created_unix: 1_700_000_000 + number,
         ..Provenance::default()
     };
-    Clip { audio, provenance }
+    Clip::new(audio, provenance)
 }
 
 pub(super) fn add(library: &mut Library, number: u64, prompt: &str) -> Entry {
