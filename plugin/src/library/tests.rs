@@ -50,7 +50,7 @@ impl Drop for Place {
 
 /// A short clip whose samples depend on its number alone.
 pub(super) fn clip(number: u64, prompt: &str) -> Clip {
-    let audio = (0..50u64).map(|i| ((number * 50 + i) % 8_388_608) as f32 / 8_388_608.0).collect();
+    let audio: Vec<f32> = (0..50u64).map(|i| ((number * 50 + i) % 8_388_608) as f32 / 8_388_608.0).collect();
     let provenance = Provenance {
         prompt: prompt.into(),
         negative_prompt: number.is_multiple_of(2).then(|| "hiss".into()),
