@@ -18,11 +18,8 @@ pedalboard._pedalboard.PARAMETER_NAME_REGEXES_TO_IGNORE.add(re.compile(r"MIDI Ch
 def pytest_addoption(parser):
     parser.addoption("--vst3", required=True, type=pathlib.Path, help="the VST3 bundle under test")
     parser.addoption("--state", required=True, type=pathlib.Path, help="a plugin state with a 440 Hz sine")
-<<<<<<< HEAD
     parser.addoption("--peft", type=pathlib.Path, help="folder that the program peft_folder wrote")
-=======
     parser.addoption("--drag", required=True, type=pathlib.Path, help="the plugin's example that files are dragged from")
->>>>>>> output
     parser.addoption("--artifacts", required=True, type=pathlib.Path, help="folder for screenshots")
 
 
