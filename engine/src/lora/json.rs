@@ -42,6 +42,7 @@ pub(super) fn brief(message: &impl Display) -> String {
 }
 
 /// Text where none belongs is not repeated in the message: it may be as long as the file, and longer when it is escaped.
+/// Seen only by visitors of `deserialize_any`: where the format is asked for another type it makes the message itself.
 macro_rules! refuse_text {
     () => {
         fn visit_str<E: Error>(self, _: &str) -> Result<Self::Value, E> {
@@ -66,7 +67,7 @@ pub(super) fn table<'de, D: Deserializer<'de>, T: Deserialize<'de>>(json: D) -> 
             T::deserialize(MapAccessDeserializer::new(table))
         }
     }
-    json.deserialize_map(Fields(PhantomData))
+    json.deserialize_any(Fields(PhantomData))
 }
 
 /// A whole text that is a [`table`].
@@ -192,7 +193,7 @@ pub(super) fn texts<'de, D: Deserializer<'de>>(json: D) -> Result<Vec<String>, D
             Ok(kept)
         }
     }
-    json.deserialize_seq(List)
+    json.deserialize_any(List)
 }
 
 /// The first entries of a table that are no lists and no tables themselves.
@@ -217,7 +218,7 @@ pub(super) fn scalars<'de, D: Deserializer<'de>>(json: D) -> Result<BTreeMap<Str
             Ok(kept)
         }
     }
-    json.deserialize_map(Table)
+    json.deserialize_any(Table)
 }
 
 #[cfg(test)]

@@ -64,7 +64,8 @@ struct Found {
     tensors: Vec<(String, TensorInfo)>,
 }
 
-/// Text where none belongs is not repeated in the message: it may be as long as the file.
+/// Text where none belongs is not repeated in the message: it may be as long as the file. Seen only
+/// by visitors of `deserialize_any`: where the format is asked for another type it makes the message itself.
 macro_rules! refuse_text {
     () => {
         fn visit_str<E: Error>(self, _: &str) -> Result<Self::Value, E> {
@@ -77,7 +78,7 @@ impl<'de> DeserializeSeed<'de> for Whole {
     type Value = Found;
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Found, D::Error> {
-        json.deserialize_map(self)
+        json.deserialize_any(self)
     }
 }
 
@@ -249,7 +250,7 @@ impl<'de> Deserialize<'de> for Info {
                 Ok(Info(TensorInfo { dtype, shape, data_offsets: (start, end) }))
             }
         }
-        json.deserialize_map(Fields)
+        json.deserialize_any(Fields)
     }
 }
 
@@ -306,7 +307,7 @@ impl<'de> Deserialize<'de> for Numbers {
                 Ok(Numbers(numbers.into_iter().take(count).collect()))
             }
         }
-        json.deserialize_seq(List)
+        json.deserialize_any(List)
     }
 }
 
@@ -330,6 +331,6 @@ impl<'de> Deserialize<'de> for Number {
                 size.map(Number).map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))
             }
         }
-        json.deserialize_u64(Size)
+        json.deserialize_any(Size)
     }
 }
