@@ -1,7 +1,7 @@
 //! What an adapter says of itself: the card in its file.
 
 use super::LoraError;
-use super::json::{MAX_LINE, brief, line, scalars, texts};
+use super::json::{MAX_LINE, brief, line, plain, scalars, table, texts, whole};
 use crate::pack::{Pack, Part};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -63,8 +63,10 @@ pub struct DataSummary {
     /// Where the recordings come from and under which licences.
     pub description: String,
     /// Clips that it learnt from.
+    #[serde(deserialize_with = "plain")]
     pub clips: usize,
     /// Their length together, in seconds.
+    #[serde(deserialize_with = "plain")]
     pub seconds: f64,
 }
 
@@ -73,6 +75,7 @@ pub struct DataSummary {
 #[serde(default)]
 pub struct Card {
     /// Version of this format, [`FORMAT`].
+    #[serde(deserialize_with = "plain")]
     pub format: u32,
     /// What it is called.
     pub title: String,
@@ -86,15 +89,19 @@ pub struct Card {
     #[serde(deserialize_with = "texts")]
     pub triggers: Vec<String>,
     /// The rank `r` of all its matrices.
+    #[serde(deserialize_with = "plain")]
     pub rank: usize,
     /// The numerator of the scale `alpha / r`.
+    #[serde(deserialize_with = "plain")]
     pub alpha: f64,
     /// The projections that it changes (`q`, `k`, `v`, `proj`), for people: the tensors decide.
     #[serde(deserialize_with = "texts")]
     pub targets: Vec<String>,
     /// The base that it was trained on.
+    #[serde(deserialize_with = "table")]
     pub base: BaseId,
     /// What it was trained on.
+    #[serde(deserialize_with = "table")]
     pub data: DataSummary,
     /// How it was trained: names and values of settings.
     #[serde(deserialize_with = "scalars")]
@@ -102,6 +109,7 @@ pub struct Card {
     /// Version of the program that wrote it.
     pub engine_version: String,
     /// When it was written, in seconds since 1970-01-01 00:00 UTC.
+    #[serde(deserialize_with = "plain")]
     pub created_unix: u64,
 }
 
@@ -114,7 +122,7 @@ impl Card {
         let refuse = |what, expected: String, found: String| {
             Err(LoraError::Card { file: file.to_owned(), what, expected, found })
         };
-        let mut card: Self = match serde_json::from_str(json) {
+        let mut card: Self = match whole(json.as_bytes()) {
             Ok(card) => card,
             Err(error) => return refuse("its card", "SoundLoCD's JSON".into(), brief(&error)),
         };

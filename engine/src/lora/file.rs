@@ -3,6 +3,11 @@
 //! Ours are safetensors with PEFT's tensor names and a [`Card`] in the metadata. PEFT's own folders and files and
 //! kohya-ss' files are read where every tensor of theirs means one of our matrices. Everything comes from outside:
 //! sizes are checked before anything is allocated, and every tensor has to have a place, a partner and finite values.
+//!
+//! How that is checked: the test `hostile_adapters` changes valid files of each program in a few places, 6,000 times, and
+//! the fuzz targets in `fuzz/` go on from there, on such files and on any bytes. A counting allocator is under both.
+//! Nothing may panic, hang, be said in words that cannot be shown, or take more memory than three times the file, 16 KiB
+//! and 512 bytes a tensor.
 
 use super::json::{MAX_LINE, line};
 use super::names::{self, Role};

@@ -1,11 +1,13 @@
 //! JSON from strangers: fields whose content is kept as far as somebody may want to see it, whatever its length. A
 //! general JSON value takes up to thirty times the memory of its text.
 
-use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Write};
+use std::marker::PhantomData;
 
 /// Entries of a list or a table that are kept.
 pub(super) const MAX_ENTRIES: usize = 64;
@@ -37,6 +39,51 @@ pub(super) fn brief(message: &impl Display) -> String {
         start.text.push('\u{2026}');
     }
     start.text
+}
+
+/// Text where none belongs is not repeated in the message: it may be as long as the file, and longer when it is escaped.
+/// Seen only by visitors of `deserialize_any`: where the format is asked for another type it makes the message itself.
+macro_rules! refuse_text {
+    () => {
+        fn visit_str<E: Error>(self, _: &str) -> Result<Self::Value, E> {
+            Err(E::invalid_type(Unexpected::Other("text"), &self))
+        }
+    };
+}
+
+/// A table with the fields of `T`.
+pub(super) fn table<'de, D: Deserializer<'de>, T: Deserialize<'de>>(json: D) -> Result<T, D::Error> {
+    struct Fields<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a table")
+        }
+
+        refuse_text!();
+
+        fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<T, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(table))
+        }
+    }
+    json.deserialize_any(Fields(PhantomData))
+}
+
+/// A whole text that is a [`table`].
+pub(super) fn whole<T: DeserializeOwned>(json: &[u8]) -> Result<T, serde_json::Error> {
+    let mut json = serde_json::Deserializer::from_slice(json);
+    let found = table(&mut json)?;
+    json.end()?;
+    Ok(found)
+}
+
+/// A number or a truth value.
+pub(super) fn plain<'de, D: Deserializer<'de>, T: DeserializeOwned>(json: D) -> Result<T, D::Error> {
+    match Scalar::deserialize(json)?.0 {
+        Some(value) => T::deserialize(value).map_err(D::Error::custom),
+        None => Err(D::Error::custom("invalid type: a list or a table")),
+    }
 }
 
 /// A value that is no list and no table, a text cut to [`MAX_LINE`]; `None` of those two.
@@ -131,6 +178,8 @@ pub(super) fn texts<'de, D: Deserializer<'de>>(json: D) -> Result<Vec<String>, D
             f.write_str("a list of texts")
         }
 
+        refuse_text!();
+
         fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
             let mut kept = Vec::new();
             while kept.len() < MAX_ENTRIES {
@@ -144,7 +193,7 @@ pub(super) fn texts<'de, D: Deserializer<'de>>(json: D) -> Result<Vec<String>, D
             Ok(kept)
         }
     }
-    json.deserialize_seq(List)
+    json.deserialize_any(List)
 }
 
 /// The first entries of a table that are no lists and no tables themselves.
@@ -157,6 +206,8 @@ pub(super) fn scalars<'de, D: Deserializer<'de>>(json: D) -> Result<BTreeMap<Str
             f.write_str("a table")
         }
 
+        refuse_text!();
+
         fn visit_map<A: MapAccess<'de>>(self, mut table: A) -> Result<Self::Value, A::Error> {
             let mut kept = BTreeMap::new();
             while let Some((name, Scalar(value))) = table.next_entry::<String, Scalar>()? {
@@ -167,7 +218,7 @@ pub(super) fn scalars<'de, D: Deserializer<'de>>(json: D) -> Result<BTreeMap<Str
             Ok(kept)
         }
     }
-    json.deserialize_map(Table)
+    json.deserialize_any(Table)
 }
 
 #[cfg(test)]

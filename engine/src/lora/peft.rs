@@ -1,6 +1,6 @@
 //! PEFT's `adapter_config.json`: what of it concerns us, and what would change the meaning of the tensors.
 
-use super::json::{IsSet, Scalar, brief, line};
+use super::json::{IsSet, Scalar, brief, line, plain, whole};
 use super::{Adapter, LoraError, Projection, Target};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -31,13 +31,15 @@ struct Kind {
 
 #[derive(Deserialize)]
 struct Raw {
+    #[serde(deserialize_with = "plain")]
     r: usize,
+    #[serde(deserialize_with = "plain")]
     lora_alpha: f64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "plain")]
     use_dora: bool,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "plain")]
     use_rslora: bool,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "plain")]
     fan_in_fan_out: bool,
     #[serde(default)]
     bias: Option<String>,
@@ -66,8 +68,7 @@ impl PeftConfig {
             kind: kind.to_owned(),
             found: found.to_owned(),
         };
-        let found: Kind = serde_json::from_slice(json)
-            .map_err(|error| card("its settings", "PEFT's JSON", brief(&error)))?;
+        let found: Kind = whole(json).map_err(|error| card("its settings", "PEFT's JSON", brief(&error)))?;
         match found.peft_type.and_then(|kind| kind.0) {
             Some(Value::String(name)) if name == "LORA" => {}
             Some(Value::String(name)) => {
@@ -75,8 +76,8 @@ impl PeftConfig {
             }
             _ => return Err(card("its peft_type", "LORA", "none".to_owned())),
         }
-        let raw: Raw = serde_json::from_slice(json)
-            .map_err(|error| card("its settings", "those of a LoRA adapter", brief(&error)))?;
+        let raw: Raw =
+            whole(json).map_err(|error| card("its settings", "those of a LoRA adapter", brief(&error)))?;
         if raw.use_dora {
             return Err(kind("a DoRA adapter", "use_dora"));
         }

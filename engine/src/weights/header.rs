@@ -64,8 +64,8 @@ struct Found {
     tensors: Vec<(String, TensorInfo)>,
 }
 
-/// Text where none belongs is not repeated in the message: it may be as long as the file. (The deserializers have to ask
-/// for anything: asked for a table, `serde_json` makes the message itself.)
+/// Text where none belongs is not repeated in the message: it may be as long as the file. Seen only
+/// by visitors of `deserialize_any`: where the format is asked for another type it makes the message itself.
 macro_rules! refuse_text {
     () => {
         fn visit_str<E: Error>(self, _: &str) -> Result<Self::Value, E> {
