@@ -9,7 +9,7 @@ use std::sync::Once;
 static ALLOCATOR: PeakAlloc = PeakAlloc;
 
 /// Bytes that reading may take besides three times what is read: buffers, error messages.
-const ANY_FILE: usize = 32 << 10;
+const ANY_FILE: usize = 16 << 10;
 /// Bytes that a tensor may take besides its values: its name, shape and strides, and its places in tables.
 const ANY_TENSOR: usize = 512;
 

@@ -29,7 +29,6 @@ fn entropy(seed: u64) -> Vec<u8> {
 }
 
 #[test]
-#[ignore = "some refused files of a few kilobytes still take more than three times their size and 32 KiB"]
 fn changed_files_are_read_or_refused_within_their_memory() {
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let (mut fit, mut read, mut messages) = (0, 0, Vec::new());
