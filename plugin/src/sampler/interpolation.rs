@@ -9,6 +9,8 @@
 
 use std::sync::OnceLock;
 
+use pulp::{Simd, WithSimd};
+
 /// Length of every kernel in source samples.
 pub const TAPS: usize = 48;
 /// Samples of silence on either side of what is read: the kernel may lie anywhere on it.
@@ -22,14 +24,18 @@ const STEPS_PER_OCTAVE: usize = 6;
 const CUTOFF: f64 = 0.94;
 /// Kaiser window parameter: about 80 dB of stop-band attenuation.
 const KAISER_BETA: f64 = 8.0;
-/// Partial sums of the inner product, one per SIMD lane.
-const LANES: usize = 8;
+/// Most numbers in a vector register.
+const MOST_LANES: usize = 16;
 
-const _: () = assert!(TAPS.is_multiple_of(LANES) && TAPS.is_multiple_of(2));
+const _: () = assert!(TAPS.is_multiple_of(MOST_LANES));
 
-/// One kernel, tabulated: `PHASES + 1` rows of [`TAPS`] coefficients, row `p` for the fraction
-/// `p / PHASES`.
-type Table = Box<[f32]>;
+/// The coefficients for one fraction. Aligned to the cache's lines, of which it fills three.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+struct Row([f32; TAPS]);
+
+/// One kernel, tabulated: `PHASES + 1` rows, row `p` for the fraction `p / PHASES`.
+type Table = Box<[Row]>;
 
 /// Interpolation kernels for playback ratios in `(0, 2)`.
 #[derive(Debug)]
@@ -37,6 +43,8 @@ pub struct KernelBank {
     /// Entry `i` keeps everything that stays below the output's Nyquist frequency at the ratio
     /// `2^(i / STEPS_PER_OCTAVE)`.
     tables: Vec<Table>,
+    /// What vector instructions this machine has.
+    machine: pulp::Arch,
 }
 
 impl KernelBank {
@@ -48,7 +56,15 @@ impl KernelBank {
             tables: (0..=STEPS_PER_OCTAVE)
                 .map(|i| tabulate(CUTOFF / 2f64.powf(i as f64 / STEPS_PER_OCTAVE as f64)))
                 .collect(),
+            machine: pulp::Arch::new(),
         })
+    }
+
+    /// Runs `work`, which interpolates, compiled for this machine's vector instructions. What it calls must be
+    /// `#[inline(always)]` to profit.
+    #[inline]
+    pub fn dispatch<W: WithSimd>(&self, work: W) -> W::Output {
+        self.machine.dispatch(work)
     }
 
     /// Number of the kernel for a playback ratio; ratios of 2 and above get the last one.
@@ -65,9 +81,9 @@ impl KernelBank {
     ///
     /// `samples` carries [`PADDING`] samples before position 0 and after the last; where the kernel
     /// would reach beyond that the result is 0.
-    #[inline]
+    #[inline(always)]
     #[must_use]
-    pub fn interpolate(&self, index: usize, samples: &[f32], position: f64) -> f32 {
+    pub fn interpolate<S: Simd>(&self, simd: S, index: usize, samples: &[f32], position: f64) -> f32 {
         // Sample n sits at index n + PADDING; the window is [n - TAPS / 2 + 1, n + TAPS / 2].
         let place = position + (PADDING - TAPS / 2 + 1) as f64;
         if place < 0.0 {
@@ -78,27 +94,22 @@ impl KernelBank {
         let phase = (place - start as f64) as f32 * PHASES as f32;
         let row = (phase as usize).min(PHASES - 1);
         let blend = phase - row as f32;
-        let (Some(window), Some(rows)) = (
+        let (Some(window), Some([Row(near), Row(far)])) = (
             samples.get(start..).and_then(|rest| rest.first_chunk::<TAPS>()),
-            self.tables.get(index).and_then(|table| table.get(row * TAPS..(row + 2) * TAPS)),
+            self.tables.get(index).and_then(|table| table.get(row..row + 2)),
         ) else {
             return 0.0;
         };
-        let (near, far) = rows.split_at(TAPS);
-        let mut near_sums = [0f32; LANES];
-        let mut far_sums = [0f32; LANES];
-        // As arrays, so that the compiler knows the lengths and uses whole SIMD registers.
-        let (window, near, far) =
-            (window.as_chunks::<LANES>().0, near.as_chunks::<LANES>().0, far.as_chunks::<LANES>().0);
-        for ((x, a), b) in window.iter().zip(near).zip(far) {
-            for lane in 0..LANES {
-                near_sums[lane] += x[lane] * a[lane];
-                far_sums[lane] += x[lane] * b[lane];
-            }
+        // The remainders are empty: TAPS is a multiple of the lanes of every machine.
+        let vectors = [window, near, far].map(|row| S::as_simd_f32s(row).0);
+        let zero = simd.splat_f32s(0.0);
+        let (mut near_sum, mut far_sum) = (zero, zero);
+        for ((x, near), far) in vectors[0].iter().zip(vectors[1]).zip(vectors[2]) {
+            near_sum = simd.mul_add_e_f32s(*x, *near, near_sum);
+            far_sum = simd.mul_add_e_f32s(*x, *far, far_sum);
         }
-        let near: f32 = near_sums.iter().sum();
-        let far: f32 = far_sums.iter().sum();
-        near + blend * (far - near)
+        let difference = simd.sub_f32s(far_sum, near_sum);
+        simd.reduce_sum_f32s(simd.mul_add_e_f32s(simd.splat_f32s(blend), difference, near_sum))
     }
 }
 
@@ -106,8 +117,8 @@ impl KernelBank {
 /// row is scaled to a sum of 1, so that a constant passes unchanged at any fraction.
 fn tabulate(cutoff: f64) -> Table {
     let half = (TAPS / 2) as f64;
-    let mut table = vec![0f32; (PHASES + 1) * TAPS];
-    for (p, row) in table.chunks_exact_mut(TAPS).enumerate() {
+    let mut table = vec![Row([0.0; TAPS]); PHASES + 1];
+    for (p, Row(row)) in table.iter_mut().enumerate() {
         let fraction = p as f64 / PHASES as f64;
         // Tap k weighs the sample at offset k - half + 1 from the whole position.
         let weight = |k: usize| {

@@ -9,6 +9,8 @@
 //! The loop of a sounding note may be moved: at once where the note has not come to the new loop's
 //! end yet, else by going over from the old loop's end to the new one's beginning.
 
+use pulp::{Simd, WithSimd};
+
 use super::{
     PadSettings, Source,
     crossfade::{correlation, weights},
@@ -71,9 +73,9 @@ pub struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    #[inline]
-    fn at(&self, position: f64) -> f32 {
-        self.kernels.interpolate(self.kernel, self.samples, position * self.scale)
+    #[inline(always)]
+    fn at<S: Simd>(&self, simd: S, position: f64) -> f32 {
+        self.kernels.interpolate(simd, self.kernel, self.samples, position * self.scale)
     }
 }
 
@@ -154,7 +156,7 @@ impl Path {
     }
 
     /// Clip sample at a travel.
-    #[inline]
+    #[inline(always)]
     fn position(&self, travel: f64) -> f64 {
         self.origin + self.direction * travel
     }
@@ -203,23 +205,18 @@ impl Path {
     /// Writes the next samples to `output`, moving by `ratio` clip samples for each. Answers how many there were
     /// before the end of the range.
     pub fn read(&mut self, reader: &Reader<'_>, ratio: f64, output: &mut [f32]) -> usize {
-        match self.repeat {
-            Some(repeat) => {
-                self.read_loop(reader, repeat, ratio, output);
-                output.len()
-            }
-            None => self.read_once(reader, ratio, output),
-        }
+        reader.kernels.dispatch(Read { path: self, reader, ratio, output })
     }
 
-    fn read_once(&mut self, reader: &Reader<'_>, ratio: f64, output: &mut [f32]) -> usize {
+    #[inline(always)]
+    fn read_once<S: Simd>(&mut self, simd: S, reader: &Reader<'_>, ratio: f64, output: &mut [f32]) -> usize {
         let fade_out = self.fade_out * ratio;
         for (i, output) in output.iter_mut().enumerate() {
             let rest = self.length - self.travel;
             if rest <= 0.0 {
                 return i;
             }
-            let sample = reader.at(self.position(self.travel));
+            let sample = reader.at(simd, self.position(self.travel));
             if self.fade == 0.0 && rest <= fade_out {
                 self.fade = fade_out;
             }
@@ -229,7 +226,15 @@ impl Path {
         output.len()
     }
 
-    fn read_loop(&mut self, reader: &Reader<'_>, mut repeat: Loop, ratio: f64, output: &mut [f32]) {
+    #[inline(always)]
+    fn read_loop<S: Simd>(
+        &mut self,
+        simd: S,
+        reader: &Reader<'_>,
+        mut repeat: Loop,
+        ratio: f64,
+        output: &mut [f32],
+    ) {
         let shortest = self.shortest * ratio;
         let mut crossfade = repeat.heard_crossfade(shortest);
         for output in output {
@@ -245,9 +250,9 @@ impl Path {
                     self.goes_over = true;
                 }
             }
-            let sample = reader.at(self.position(self.travel));
+            let sample = reader.at(simd, self.position(self.travel));
             *output = if self.fade > 0.0 {
-                let incoming = reader.at(self.position(self.travel - repeat.length));
+                let incoming = reader.at(simd, self.position(self.travel - repeat.length));
                 let w = (1.0 - rest / self.fade) as f32;
                 let [a, b] = weights(w.clamp(0.0, 1.0), repeat.correlation);
                 a * sample + b * incoming
@@ -265,6 +270,33 @@ impl Path {
                 }
             }
         }
+    }
+}
+
+/// The work of [`Path::read`].
+struct Read<'a> {
+    path: &'a mut Path,
+    reader: &'a Reader<'a>,
+    ratio: f64,
+    output: &'a mut [f32],
+}
+
+impl WithSimd for Read<'_> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> usize {
+        // A copy, so that the compiler keeps its parts in registers.
+        let mut path = *self.path;
+        let read = match path.repeat {
+            Some(repeat) => {
+                path.read_loop(simd, self.reader, repeat, self.ratio, self.output);
+                self.output.len()
+            }
+            None => path.read_once(simd, self.reader, self.ratio, self.output),
+        };
+        *self.path = path;
+        read
     }
 }
 
