@@ -161,6 +161,21 @@ mod tests {
     use super::*;
     use std::f64::consts::TAU;
 
+    /// [`KernelBank::interpolate`], with this machine's instructions.
+    struct Read<'a>(usize, &'a [f32], f64);
+
+    impl WithSimd for Read<'_> {
+        type Output = f32;
+
+        fn with_simd<S: Simd>(self, simd: S) -> f32 {
+            KernelBank::shared().interpolate(simd, self.0, self.1, self.2)
+        }
+    }
+
+    fn read(index: usize, samples: &[f32], position: f64) -> f32 {
+        KernelBank::shared().dispatch(Read(index, samples, position))
+    }
+
     /// A padded sine of `frequency` cycles per sample.
     fn sine(frequency: f64, len: usize) -> Vec<f32> {
         (0..len + 2 * PADDING).map(|i| (TAU * frequency * (i as f64 - PADDING as f64)).sin() as f32).collect()
@@ -172,7 +187,7 @@ mod tests {
         let worst = (0..5000)
             .map(|i| {
                 let position = 50.0 + f64::from(i) * 0.0577;
-                let got = f64::from(KernelBank::shared().interpolate(0, &samples, position));
+                let got = f64::from(read(0, &samples, position));
                 (got - (TAU * frequency * position).sin()).abs()
             })
             .fold(0.0, f64::max);
@@ -191,7 +206,7 @@ mod tests {
         let ramp: Vec<f32> = (0..300).map(|i| i as f32 / 300.0).collect();
         for i in 0..200 {
             let position = f64::from(i) + 0.37;
-            let got = KernelBank::shared().interpolate(0, &ramp, position);
+            let got = read(0, &ramp, position);
             let want = (position as f32 + PADDING as f32) / 300.0;
             assert!((got - want).abs() < 1e-4, "{position}: {got} against {want}");
         }
@@ -202,9 +217,8 @@ mod tests {
         // At ratio 2 everything above half of the source's Nyquist frequency would fold back.
         let samples = sine(0.32, 400);
         let index = KernelBank::index_for(1.999);
-        let worst = (0..2000)
-            .map(|i| KernelBank::shared().interpolate(index, &samples, 50.0 + f64::from(i) * 0.1).abs())
-            .fold(0.0, f32::max);
+        let worst =
+            (0..2000).map(|i| read(index, &samples, 50.0 + f64::from(i) * 0.1).abs()).fold(0.0, f32::max);
         assert!(worst < 1e-3, "{worst}");
     }
 
@@ -217,8 +231,20 @@ mod tests {
         assert_eq!(KernelBank::index_for(f64::NAN), 0);
         let samples = [1f32; 2 * PADDING];
         for position in [-1e9, -1.0, 1.0, 1e9, f64::NAN, f64::MAX] {
-            let value = KernelBank::shared().interpolate(0, &samples, position.min(1e15));
+            let value = read(0, &samples, position.min(1e15));
             assert!(value.is_finite());
+        }
+    }
+
+    #[test]
+    fn machines_without_vectors_read_the_same() {
+        let samples = sine(0.31, 400);
+        for index in 0..=STEPS_PER_OCTAVE {
+            for i in 0..2000 {
+                let position = f64::from(i) * 0.213 - 20.0;
+                let plain = KernelBank::shared().interpolate(pulp::Scalar::new(), index, &samples, position);
+                assert!((read(index, &samples, position) - plain).abs() < 2e-6);
+            }
         }
     }
 }
