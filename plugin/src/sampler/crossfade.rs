@@ -18,7 +18,7 @@ use super::Source;
 const MOST_PAIRS: usize = 1_024;
 
 /// Weights of the outgoing and the incoming sound at `w` of the crossfade, both 0..=1.
-#[inline(always)]
+#[inline]
 #[must_use]
 pub fn weights(w: f32, correlation: f32) -> [f32; 2] {
     let rest = 1.0 - w;

@@ -24,6 +24,10 @@ const STEPS_PER_OCTAVE: usize = 6;
 const CUTOFF: f64 = 0.94;
 /// Kaiser window parameter: about 80 dB of stop-band attenuation.
 const KAISER_BETA: f64 = 8.0;
+/// Most positions read at once.
+pub const RUN: usize = 64;
+/// Longest recording that can be read, in samples.
+const MOST_SAMPLES: f64 = 2e9;
 /// Most numbers in a vector register.
 const MOST_LANES: usize = 16;
 
@@ -60,13 +64,6 @@ impl KernelBank {
         })
     }
 
-    /// Runs `work`, which interpolates, compiled for this machine's vector instructions. What it calls must be
-    /// `#[inline(always)]` to profit.
-    #[inline]
-    pub fn dispatch<W: WithSimd>(&self, work: W) -> W::Output {
-        self.machine.dispatch(work)
-    }
-
     /// Number of the kernel for a playback ratio; ratios of 2 and above get the last one.
     #[must_use]
     pub fn index_for(ratio: f64) -> usize {
@@ -77,27 +74,83 @@ impl KernelBank {
         ((ratio.log2() * STEPS_PER_OCTAVE as f64 - 1e-9).ceil() as usize).min(STEPS_PER_OCTAVE)
     }
 
-    /// The value of `samples` at `position`, with the kernel from [`Self::index_for`].
+    /// Writes the values of `samples` at `positions` times `scale` to `output` (as many of both), with the kernel
+    /// from [`Self::index_for`].
     ///
     /// `samples` carries [`PADDING`] samples before position 0 and after the last; where the kernel
     /// would reach beyond that the result is 0.
-    #[inline(always)]
-    #[must_use]
-    pub fn interpolate<S: Simd>(&self, simd: S, index: usize, samples: &[f32], position: f64) -> f32 {
-        // Sample n sits at index n + PADDING; the window is [n - TAPS / 2 + 1, n + TAPS / 2].
-        let place = position + (PADDING - TAPS / 2 + 1) as f64;
-        if place < 0.0 {
-            return 0.0;
+    pub fn read(&self, index: usize, samples: &[f32], scale: f64, positions: &[f64], output: &mut [f32]) {
+        let Some(table) = self.tables.get(index) else { return output.fill(0.0) };
+        for (positions, output) in positions.chunks(RUN).zip(output.chunks_mut(RUN)) {
+            self.machine.dispatch(Read { table, samples, scale, positions, output });
         }
-        // Of a number that is not negative, the cast is the floor.
-        let start = place as usize;
-        let phase = (place - start as f64) as f32 * PHASES as f32;
-        let row = (phase as usize).min(PHASES - 1);
-        let blend = phase - row as f32;
-        let (Some(window), Some([Row(near), Row(far)])) = (
-            samples.get(start..).and_then(|rest| rest.first_chunk::<TAPS>()),
-            self.tables.get(index).and_then(|table| table.get(row..row + 2)),
-        ) else {
+    }
+}
+
+/// The work of [`KernelBank::read`] for up to [`RUN`] positions.
+struct Read<'a> {
+    table: &'a [Row],
+    samples: &'a [f32],
+    scale: f64,
+    positions: &'a [f64],
+    output: &'a mut [f32],
+}
+
+/// Where a position lies.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    /// First sample under the kernel.
+    start: u32,
+    /// Row of the table, and how far it is to the next one.
+    row: u32,
+    blend: f32,
+}
+
+impl WithSimd for Read<'_> {
+    type Output = ();
+
+    /// In two loops, so that both use vector instructions: the first along the positions, the second
+    /// along the kernel.
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let mut places = [Place::default(); RUN];
+        for (place, position) in places.iter_mut().zip(self.positions) {
+            *place = Place::of(position * self.scale);
+        }
+        for (place, output) in places.iter().zip(self.output) {
+            *output = place.value(simd, self.table, self.samples);
+        }
+    }
+}
+
+impl Place {
+    #[allow(clippy::manual_clamp, reason = "that one would keep what is not a number")]
+    #[inline(always)]
+    fn of(position: f64) -> Self {
+        /// Added to a whole number that is not negative, it puts its bits into the lowest of the sum.
+        const WHOLE_F64: f64 = (1u64 << 52) as f64;
+        const WHOLE_F32: f32 = (1u32 << 23) as f32;
+
+        // Sample n sits at index n + PADDING; the window is [n - TAPS / 2 + 1, n + TAPS / 2]. Before its first
+        // place there is nothing but padding, as in it.
+        let place = (position + (PADDING - TAPS / 2 + 1) as f64).max(0.0).min(MOST_SAMPLES);
+        let whole = place.floor();
+        let phase = (place - whole) as f32 * PHASES as f32;
+        let row = phase.floor().min((PHASES - 1) as f32);
+        Self {
+            start: (whole + WHOLE_F64).to_bits() as u32,
+            row: (row + WHOLE_F32).to_bits() & (WHOLE_F32 as u32 - 1),
+            blend: phase - row,
+        }
+    }
+
+    /// The value there.
+    #[inline(always)]
+    fn value<S: Simd>(&self, simd: S, table: &[Row], samples: &[f32]) -> f32 {
+        let (start, row) = (self.start as usize, self.row as usize);
+        let (Some(window), Some([Row(near), Row(far)])) =
+            (samples.get(start..).and_then(|rest| rest.first_chunk::<TAPS>()), table.get(row..row + 2))
+        else {
             return 0.0;
         };
         // The remainders are empty: TAPS is a multiple of the lanes of every machine.
@@ -109,7 +162,7 @@ impl KernelBank {
             far_sum = simd.mul_add_e_f32s(*x, *far, far_sum);
         }
         let difference = simd.sub_f32s(far_sum, near_sum);
-        simd.reduce_sum_f32s(simd.mul_add_e_f32s(simd.splat_f32s(blend), difference, near_sum))
+        simd.reduce_sum_f32s(simd.mul_add_e_f32s(simd.splat_f32s(self.blend), difference, near_sum))
     }
 }
 
@@ -161,19 +214,10 @@ mod tests {
     use super::*;
     use std::f64::consts::TAU;
 
-    /// [`KernelBank::interpolate`], with this machine's instructions.
-    struct Read<'a>(usize, &'a [f32], f64);
-
-    impl WithSimd for Read<'_> {
-        type Output = f32;
-
-        fn with_simd<S: Simd>(self, simd: S) -> f32 {
-            KernelBank::shared().interpolate(simd, self.0, self.1, self.2)
-        }
-    }
-
     fn read(index: usize, samples: &[f32], position: f64) -> f32 {
-        KernelBank::shared().dispatch(Read(index, samples, position))
+        let mut value = [9.0];
+        KernelBank::shared().read(index, samples, 1.0, &[position], &mut value);
+        value[0]
     }
 
     /// A padded sine of `frequency` cycles per sample.
@@ -231,8 +275,7 @@ mod tests {
         assert_eq!(KernelBank::index_for(f64::NAN), 0);
         let samples = [1f32; 2 * PADDING];
         for position in [-1e9, -1.0, 1.0, 1e9, f64::NAN, f64::MAX] {
-            let value = read(0, &samples, position.min(1e15));
-            assert!(value.is_finite());
+            assert!(read(0, &samples, position).is_finite());
         }
     }
 
@@ -242,8 +285,11 @@ mod tests {
         for index in 0..=STEPS_PER_OCTAVE {
             for i in 0..2000 {
                 let position = f64::from(i) * 0.213 - 20.0;
-                let plain = KernelBank::shared().interpolate(pulp::Scalar::new(), index, &samples, position);
-                assert!((read(index, &samples, position) - plain).abs() < 2e-6);
+                let mut plain = [9.0];
+                let table = &KernelBank::shared().tables[index];
+                Read { table, samples: &samples, scale: 1.0, positions: &[position], output: &mut plain }
+                    .with_simd(pulp::Scalar::new());
+                assert!((read(index, &samples, position) - plain[0]).abs() < 2e-6);
             }
         }
     }
