@@ -22,8 +22,8 @@ use crate::{
 };
 
 /// Version of the fields' layout, written into every project. 2 added the model; a project of 1
-/// has the default one. 3 added adapters; projects of 1 and 2 have none. Parameters have no version: see
-/// [`adopt_older`].
+/// has the default one. 3 added adapters; projects of 1 and 2 have none. Parameters have no version: [`repair`] brings
+/// older ones up to date.
 pub const FORMAT: u64 = 3;
 /// Longest prompt kept; the engine takes fewer, but what was typed is not thrown away.
 const MAX_PROMPT_CHARS: usize = 2_000;

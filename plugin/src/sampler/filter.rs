@@ -145,28 +145,23 @@ impl Filter {
         if self.is_off() {
             return;
         }
-        let moves = !(self.g.is_still() && self.k.is_still() && self.mix.iter().all(Ramp::is_still));
-        let mut step = Step::new(self.g.value(), self.k.value());
-        let mut mix = self.mix.map(|share| f64::from(share.value()));
         let [mut s1, mut s2] = self.state;
-        for sample in samples {
-            if moves {
-                step = Step::new(self.g.advance(), self.k.advance());
-                for (share, ramp) in mix.iter_mut().zip(&mut self.mix) {
-                    *share = f64::from(ramp.advance());
-                }
-            }
-            let x = f64::from(*sample);
-            let band = step.a1 * s1 + step.a2 * (x - s2);
-            let low = s2 + step.a2 * s1 + step.a3 * (x - s2);
-            let high = x - step.k * band - low;
-            *sample = (mix[0] * x + mix[1] * low + mix[2] * high) as f32;
-            // Not from `band` and `low`: what the next sample waits for is kept short.
-            let next_1 = step.own_1 * s1 + (2.0 * step.a2 * x - 2.0 * step.a2 * s2);
-            s2 = step.own_2 * s2 + (2.0 * step.a3 * x + 2.0 * step.a2 * s1);
-            s1 = next_1;
+        let mut rest = samples.iter_mut();
+        while !self.is_still()
+            && let Some(sample) = rest.next()
+        {
+            let mix = self.mix.each_mut().map(Ramp::advance);
+            *sample = Step::new(self.g.advance(), self.k.advance(), mix).take(*sample, &mut s1, &mut s2);
+        }
+        let step = Step::new(self.g.value(), self.k.value(), self.mix.map(|share| share.value()));
+        for sample in rest {
+            *sample = step.take(*sample, &mut s1, &mut s2);
         }
         self.state = [s1, s2];
+    }
+
+    fn is_still(&self) -> bool {
+        self.g.is_still() && self.k.is_still() && self.mix.iter().all(Ramp::is_still)
     }
 }
 
@@ -217,26 +212,38 @@ impl Cutoff {
     }
 }
 
-/// The coefficients of one sample; see the [module](self).
+/// One step of the filter, with its equations (see the [module](self)) solved for output and next states: the weights
+/// of input, first and second state in each.
 #[derive(Clone, Copy)]
 struct Step {
-    k: f64,
-    a1: f64,
-    a2: f64,
-    a3: f64,
-    /// What each state keeps of itself.
-    own_1: f64,
-    own_2: f64,
+    output: [f64; 3],
+    next_1: [f64; 3],
+    next_2: [f64; 3],
 }
 
 impl Step {
     #[inline]
-    fn new(g: f64, k: f32) -> Self {
-        let k = f64::from(k);
+    fn new(g: f64, k: f32, [input, low, high]: [f32; 3]) -> Self {
+        let [k, input, low, high] = [k, input, low, high].map(f64::from);
         let a1 = 1.0 / (1.0 + g * (g + k));
         let a2 = g * a1;
         let a3 = g * a2;
-        Self { k, a1, a2, a3, own_1: 2.0 * a1 - 1.0, own_2: 1.0 - 2.0 * a3 }
+        // The high-pass output is what is left of the input.
+        let (input, band, low) = (input + high, -high * k, low - high);
+        Self {
+            output: [input + band * a2 + low * a3, band * a1 + low * a2, low * (1.0 - a3) - band * a2],
+            next_1: [2.0 * a2, 2.0 * a1 - 1.0, -2.0 * a2],
+            next_2: [2.0 * a3, 2.0 * a2, 1.0 - 2.0 * a3],
+        }
+    }
+
+    #[inline]
+    fn take(&self, sample: f32, s1: &mut f64, s2: &mut f64) -> f32 {
+        let x = f64::from(sample);
+        let dot = |weights: [f64; 3]| (weights[0] * x + weights[1] * *s1) + weights[2] * *s2;
+        let output = dot(self.output);
+        (*s1, *s2) = (dot(self.next_1), dot(self.next_2));
+        output as f32
     }
 }
 
