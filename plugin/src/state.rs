@@ -23,8 +23,8 @@ use crate::{
 
 /// Version of the fields' layout, written into every project. 2 added the model; a project of 1
 /// has the default one. 3 added adapters; projects of 1 and 2 have none. 4 has a kit in place of
-/// one clip, which becomes that of pad 1. Parameters have no version: [`repair`]
-/// adopts older ones.
+/// one clip, which becomes that of pad 1. Parameters have no version: [`repair`] brings older ones up
+/// to date.
 pub const FORMAT: u64 = 4;
 /// Longest prompt kept; the engine takes fewer, but what was typed is not thrown away.
 const MAX_PROMPT_CHARS: usize = 2_000;

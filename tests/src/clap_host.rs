@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use clack_extensions::audio_ports::{AudioPortInfoBuffer, PluginAudioPorts};
+use clack_extensions::audio_ports_config::{AudioPortsConfigBuffer, PluginAudioPortsConfig};
 use clack_extensions::params::{
     HostParams, HostParamsImplMainThread, HostParamsImplShared, ParamClearFlags, ParamInfoBuffer,
     ParamInfoFlags, ParamRescanFlags, PluginParams,
@@ -135,6 +137,8 @@ pub enum Event {
 /// An instance of the plugin in a track of our host.
 pub struct Instance {
     instance: PluginInstance<Handlers>,
+    /// Stereo outputs that it has now.
+    outputs: usize,
     requests: Arc<Requests>,
 }
 
@@ -147,7 +151,39 @@ impl Instance {
         let instance =
             PluginInstance::new(|_| Shared(shared), |_| MainThread(main_thread), entry, PLUGIN_ID, &host)
                 .unwrap();
-        Self { instance, requests }
+        Self { instance, outputs: 1, requests }
+    }
+
+    /// The layouts of outputs that the plugin offers, the first being what it starts with.
+    pub fn layouts(&mut self) -> Vec<String> {
+        let handle = self.instance.plugin_handle();
+        let layouts: PluginAudioPortsConfig = handle.get_extension().unwrap();
+        (0..layouts.count(&handle))
+            .map(|index| {
+                let mut buffer = AudioPortsConfigBuffer::new();
+                let layout = layouts.get(&handle, index, &mut buffer).unwrap();
+                String::from_utf8(layout.name.to_vec()).unwrap()
+            })
+            .collect()
+    }
+
+    /// Chooses a layout, by its place in [`Self::layouts`], and answers the names of its outputs.
+    pub fn choose_layout(&mut self, index: u32) -> Vec<String> {
+        let handle = self.instance.plugin_handle();
+        let layouts: PluginAudioPortsConfig = handle.get_extension().unwrap();
+        let id = layouts.get(&handle, index, &mut AudioPortsConfigBuffer::new()).unwrap().id;
+        layouts.select(&handle, id).unwrap();
+        let ports: PluginAudioPorts = handle.get_extension().unwrap();
+        let names: Vec<_> = (0..ports.count(&handle, false))
+            .map(|port| {
+                let mut buffer = AudioPortInfoBuffer::new();
+                let port = ports.get(&handle, port, false, &mut buffer).unwrap();
+                assert_eq!(port.channel_count, 2);
+                String::from_utf8(port.name.to_vec()).unwrap()
+            })
+            .collect();
+        self.outputs = names.len();
+        names
     }
 
     /// All parameters, in the plugin's order.
@@ -250,14 +286,24 @@ pub struct Playing<'a> {
 
 impl Playing<'_> {
     /// Processes `frames` frames in blocks of the sizes that `blocks` gives (the last is cut).
-    /// `events` are placed at frames counted from this call.
+    /// `events` are placed at frames counted from this call. Answers the main output.
     pub fn play(
         &mut self,
         frames: usize,
         blocks: impl IntoIterator<Item = usize>,
         events: &[(usize, Event)],
     ) -> [Vec<f32>; 2] {
-        let mut output = [Vec::with_capacity(frames), Vec::with_capacity(frames)];
+        self.play_all(frames, blocks, events).swap_remove(0)
+    }
+
+    /// Like [`Self::play`], but answers every output.
+    pub fn play_all(
+        &mut self,
+        frames: usize,
+        blocks: impl IntoIterator<Item = usize>,
+        events: &[(usize, Event)],
+    ) -> Vec<[Vec<f32>; 2]> {
+        let mut outputs = vec![[Vec::with_capacity(frames), Vec::with_capacity(frames)]; self.host.outputs];
         let mut blocks = blocks.into_iter();
         let mut done = 0;
         while done < frames {
@@ -267,33 +313,34 @@ impl Playing<'_> {
                 .filter(|(frame, _)| (done..done + size).contains(frame))
                 .map(|(frame, event)| ((frame - done) as u32, *event))
                 .collect();
-            let [left, right] = self.block(size, &due);
-            output[0].extend(left);
-            output[1].extend(right);
+            for (output, [left, right]) in outputs.iter_mut().zip(self.block(size, &due)) {
+                output[0].extend(left);
+                output[1].extend(right);
+            }
             done += size;
         }
-        output
+        outputs
     }
 
     /// Processes one block; events are at frames of the block.
-    fn block(&mut self, size: usize, events: &[(u32, Event)]) -> [Vec<f32>; 2] {
+    fn block(&mut self, size: usize, events: &[(u32, Event)]) -> Vec<[Vec<f32>; 2]> {
         let mut input_events = EventBuffer::new();
         for &(frame, event) in events {
             push(&mut input_events, frame, event);
         }
         // Filled with what must not come out: a plugin that leaves its output alone is caught.
-        let mut channels = [vec![f32::NAN; size], vec![f32::NAN; size]];
-        let mut ports = AudioPorts::with_capacity(2, 1);
-        let mut output = ports.with_output_buffers([AudioPortBuffer {
+        let mut outputs = vec![[vec![f32::NAN; size], vec![f32::NAN; size]]; self.host.outputs];
+        let mut ports = AudioPorts::with_capacity(2 * outputs.len(), outputs.len());
+        let mut buffers = ports.with_output_buffers(outputs.iter_mut().map(|channels| AudioPortBuffer {
             latency: 0,
             channels: AudioPortBufferType::f32_output_only(channels.iter_mut().map(Vec::as_mut_slice)),
-        }]);
+        }));
         self.processor
             .as_mut()
             .unwrap()
             .process(
                 &InputAudioBuffers::empty(),
-                &mut output,
+                &mut buffers,
                 &InputEvents::from_buffer(&input_events),
                 &mut OutputEvents::void(),
                 Some(self.position as u64),
@@ -302,7 +349,7 @@ impl Playing<'_> {
             .unwrap();
         self.position += size;
         self.host.idle();
-        channels
+        outputs
     }
 
     /// The plugin's main-thread side while it plays: a host may save at any time.

@@ -81,7 +81,7 @@ impl FilterTarget {
 /// The running filter of one voice.
 #[derive(Clone, Copy, Debug)]
 pub struct Filter {
-    log_g: Ramp,
+    g: Cutoff,
     k: Ramp,
     mode: FilterMode,
     /// Shares of input, low-pass and high-pass output in the result.
@@ -95,7 +95,7 @@ impl Filter {
     #[must_use]
     pub fn new(target: FilterTarget) -> Self {
         Self {
-            log_g: Ramp::at(target.log_g),
+            g: Cutoff::at(target.log_g),
             k: Ramp::at(target.k),
             mode: target.mode,
             mix: target.mode.mix().map(Ramp::at),
@@ -108,7 +108,7 @@ impl Filter {
     pub const fn off() -> Self {
         let [input, low, high] = FilterMode::Off.mix();
         Self {
-            log_g: Ramp::at(0.0),
+            g: Cutoff { log: Ramp::at(0.0), g: 1.0, factor: 1.0 },
             k: Ramp::at(1.0),
             mode: FilterMode::Off,
             mix: [Ramp::at(input), Ramp::at(low), Ramp::at(high)],
@@ -121,11 +121,11 @@ impl Filter {
         let samples = (RAMP_TIME * sample_rate) as u32;
         if self.is_off() {
             // Nothing has been filtered yet: start at the target, from rest, and fade it in.
-            self.log_g = Ramp::at(target.log_g);
+            self.g = Cutoff::at(target.log_g);
             self.k = Ramp::at(target.k);
             self.state = [0.0; 2];
         } else {
-            self.log_g.aim(target.log_g, samples);
+            self.g.aim(target.log_g, samples);
             self.k.aim(target.k, samples);
         }
         self.mode = target.mode;
@@ -145,47 +145,105 @@ impl Filter {
         if self.is_off() {
             return;
         }
-        let moves = ![self.log_g, self.k].iter().chain(&self.mix).all(Ramp::is_still);
-        let mut coefficients = Coefficients::new(self.log_g.value(), self.k.value());
-        let mut mix = self.mix.map(|share| f64::from(share.value()));
         let [mut s1, mut s2] = self.state;
-        for sample in samples {
-            if moves {
-                coefficients = Coefficients::new(self.log_g.advance(), self.k.advance());
-                for (share, ramp) in mix.iter_mut().zip(&mut self.mix) {
-                    *share = f64::from(ramp.advance());
-                }
-            }
-            let Coefficients { k, a1, a2, a3 } = coefficients;
-            let x = f64::from(*sample);
-            let v = x - s2;
-            let band = a1 * s1 + a2 * v;
-            let low = s2 + a2 * s1 + a3 * v;
-            let high = x - k * band - low;
-            s1 = 2.0 * band - s1;
-            s2 = 2.0 * low - s2;
-            *sample = (mix[0] * x + mix[1] * low + mix[2] * high) as f32;
+        let mut rest = samples.iter_mut();
+        while !self.is_still()
+            && let Some(sample) = rest.next()
+        {
+            let mix = self.mix.each_mut().map(Ramp::advance);
+            *sample = Step::new(self.g.advance(), self.k.advance(), mix).take(*sample, &mut s1, &mut s2);
+        }
+        let step = Step::new(self.g.value(), self.k.value(), self.mix.map(|share| share.value()));
+        for sample in rest {
+            *sample = step.take(*sample, &mut s1, &mut s2);
         }
         self.state = [s1, s2];
     }
+
+    fn is_still(&self) -> bool {
+        self.g.is_still() && self.k.is_still() && self.mix.iter().all(Ramp::is_still)
+    }
 }
 
-/// See the [module](self).
-#[derive(Clone, Copy)]
-struct Coefficients {
-    k: f64,
-    a1: f64,
-    a2: f64,
-    a3: f64,
+/// `g` on its way: in equal steps of its logarithm.
+#[derive(Clone, Copy, Debug)]
+struct Cutoff {
+    log: Ramp,
+    g: f64,
+    /// Change of `g` per sample, as a factor.
+    factor: f64,
 }
 
-impl Coefficients {
+impl Cutoff {
+    /// Samples after which `g` is computed anew on its way, so that rounding does not add up.
+    const FRESH: u32 = 32;
+
+    fn at(log: f32) -> Self {
+        Self { log: Ramp::at(log), g: f64::from(log).exp2(), factor: 1.0 }
+    }
+
+    fn aim(&mut self, log: f32, samples: u32) {
+        if log != self.log.target() {
+            self.log.aim(log, samples);
+            self.factor = f64::from(self.log.step()).exp2();
+        }
+    }
+
+    fn is_still(&self) -> bool {
+        self.log.is_still()
+    }
+
+    fn value(&self) -> f64 {
+        self.g
+    }
+
     #[inline]
-    fn new(log_g: f32, k: f32) -> Self {
-        let (g, k) = (f64::from(log_g).exp2(), f64::from(k));
+    fn advance(&mut self) -> f64 {
+        let g = self.g;
+        if !self.log.is_still() {
+            self.log.advance();
+            self.g = if self.log.left().is_multiple_of(Self::FRESH) {
+                f64::from(self.log.value()).exp2()
+            } else {
+                g * self.factor
+            };
+        }
+        g
+    }
+}
+
+/// One step of the filter, with its equations (see the [module](self)) solved for output and next states: the weights
+/// of input, first and second state in each.
+#[derive(Clone, Copy)]
+struct Step {
+    output: [f64; 3],
+    next_1: [f64; 3],
+    next_2: [f64; 3],
+}
+
+impl Step {
+    #[inline]
+    fn new(g: f64, k: f32, [input, low, high]: [f32; 3]) -> Self {
+        let [k, input, low, high] = [k, input, low, high].map(f64::from);
         let a1 = 1.0 / (1.0 + g * (g + k));
         let a2 = g * a1;
-        Self { k, a1, a2, a3: g * a2 }
+        let a3 = g * a2;
+        // The high-pass output is what is left of the input.
+        let (input, band, low) = (input + high, -high * k, low - high);
+        Self {
+            output: [input + band * a2 + low * a3, band * a1 + low * a2, low * (1.0 - a3) - band * a2],
+            next_1: [2.0 * a2, 2.0 * a1 - 1.0, -2.0 * a2],
+            next_2: [2.0 * a3, 2.0 * a2, 1.0 - 2.0 * a3],
+        }
+    }
+
+    #[inline]
+    fn take(&self, sample: f32, s1: &mut f64, s2: &mut f64) -> f32 {
+        let x = f64::from(sample);
+        let dot = |weights: [f64; 3]| (weights[0] * x + weights[1] * *s1) + weights[2] * *s2;
+        let output = dot(self.output);
+        (*s1, *s2) = (dot(self.next_1), dot(self.next_2));
+        output as f32
     }
 }
 

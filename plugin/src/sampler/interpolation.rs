@@ -9,6 +9,8 @@
 
 use std::sync::OnceLock;
 
+use pulp::{Simd, WithSimd};
+
 /// Length of every kernel in source samples.
 pub const TAPS: usize = 48;
 /// Samples of silence on either side of what is read: the kernel may lie anywhere on it.
@@ -22,14 +24,22 @@ const STEPS_PER_OCTAVE: usize = 6;
 const CUTOFF: f64 = 0.94;
 /// Kaiser window parameter: about 80 dB of stop-band attenuation.
 const KAISER_BETA: f64 = 8.0;
-/// Partial sums of the inner product, one per SIMD lane.
-const LANES: usize = 8;
+/// Most positions read at once.
+pub const RUN: usize = 64;
+/// Longest recording that can be read, in samples.
+const MOST_SAMPLES: f64 = 2e9;
+/// Most numbers in a vector register.
+const MOST_LANES: usize = 16;
 
-const _: () = assert!(TAPS.is_multiple_of(LANES) && TAPS.is_multiple_of(2));
+const _: () = assert!(TAPS.is_multiple_of(MOST_LANES));
 
-/// One kernel, tabulated: `PHASES + 1` rows of [`TAPS`] coefficients, row `p` for the fraction
-/// `p / PHASES`.
-type Table = Box<[f32]>;
+/// The coefficients for one fraction. Aligned to the cache's lines, of which it fills three.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+struct Row([f32; TAPS]);
+
+/// One kernel, tabulated: `PHASES + 1` rows, row `p` for the fraction `p / PHASES`.
+type Table = Box<[Row]>;
 
 /// Interpolation kernels for playback ratios in `(0, 2)`.
 #[derive(Debug)]
@@ -37,6 +47,8 @@ pub struct KernelBank {
     /// Entry `i` keeps everything that stays below the output's Nyquist frequency at the ratio
     /// `2^(i / STEPS_PER_OCTAVE)`.
     tables: Vec<Table>,
+    /// What vector instructions this machine has.
+    machine: pulp::Arch,
 }
 
 impl KernelBank {
@@ -48,6 +60,7 @@ impl KernelBank {
             tables: (0..=STEPS_PER_OCTAVE)
                 .map(|i| tabulate(CUTOFF / 2f64.powf(i as f64 / STEPS_PER_OCTAVE as f64)))
                 .collect(),
+            machine: pulp::Arch::new(),
         })
     }
 
@@ -61,44 +74,95 @@ impl KernelBank {
         ((ratio.log2() * STEPS_PER_OCTAVE as f64 - 1e-9).ceil() as usize).min(STEPS_PER_OCTAVE)
     }
 
-    /// The value of `samples` at `position`, with the kernel from [`Self::index_for`].
+    /// Writes the values of `samples` at `positions` times `scale` to `output` (as many of both), with the kernel
+    /// from [`Self::index_for`].
     ///
     /// `samples` carries [`PADDING`] samples before position 0 and after the last; where the kernel
     /// would reach beyond that the result is 0.
-    #[inline]
-    #[must_use]
-    pub fn interpolate(&self, index: usize, samples: &[f32], position: f64) -> f32 {
-        // Sample n sits at index n + PADDING; the window is [n - TAPS / 2 + 1, n + TAPS / 2].
-        let place = position + (PADDING - TAPS / 2 + 1) as f64;
-        if place < 0.0 {
-            return 0.0;
+    pub fn read(&self, index: usize, samples: &[f32], scale: f64, positions: &[f64], output: &mut [f32]) {
+        let Some(table) = self.tables.get(index) else { return output.fill(0.0) };
+        for (positions, output) in positions.chunks(RUN).zip(output.chunks_mut(RUN)) {
+            self.machine.dispatch(Read { table, samples, scale, positions, output });
         }
-        // Of a number that is not negative, the cast is the floor.
-        let start = place as usize;
-        let phase = (place - start as f64) as f32 * PHASES as f32;
-        let row = (phase as usize).min(PHASES - 1);
-        let blend = phase - row as f32;
-        let (Some(window), Some(rows)) = (
-            samples.get(start..).and_then(|rest| rest.first_chunk::<TAPS>()),
-            self.tables.get(index).and_then(|table| table.get(row * TAPS..(row + 2) * TAPS)),
-        ) else {
+    }
+}
+
+/// The work of [`KernelBank::read`] for up to [`RUN`] positions.
+struct Read<'a> {
+    table: &'a [Row],
+    samples: &'a [f32],
+    scale: f64,
+    positions: &'a [f64],
+    output: &'a mut [f32],
+}
+
+/// Where a position lies.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    /// First sample under the kernel.
+    start: u32,
+    /// Row of the table, and how far it is to the next one.
+    row: u32,
+    blend: f32,
+}
+
+impl WithSimd for Read<'_> {
+    type Output = ();
+
+    /// In two loops, so that both use vector instructions: the first along the positions, the second
+    /// along the kernel.
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let mut places = [Place::default(); RUN];
+        for (place, position) in places.iter_mut().zip(self.positions) {
+            *place = Place::of(position * self.scale);
+        }
+        for (place, output) in places.iter().zip(self.output) {
+            *output = place.value(simd, self.table, self.samples);
+        }
+    }
+}
+
+impl Place {
+    #[allow(clippy::manual_clamp, reason = "that one would keep what is not a number")]
+    #[inline(always)]
+    fn of(position: f64) -> Self {
+        /// Added to a whole number that is not negative, it puts its bits into the lowest of the sum.
+        const WHOLE_F64: f64 = (1u64 << 52) as f64;
+        const WHOLE_F32: f32 = (1u32 << 23) as f32;
+
+        // Sample n sits at index n + PADDING; the window is [n - TAPS / 2 + 1, n + TAPS / 2]. Before its first
+        // place there is nothing but padding, as in it.
+        let place = (position + (PADDING - TAPS / 2 + 1) as f64).max(0.0).min(MOST_SAMPLES);
+        let whole = place.floor();
+        let phase = (place - whole) as f32 * PHASES as f32;
+        let row = phase.floor().min((PHASES - 1) as f32);
+        Self {
+            start: (whole + WHOLE_F64).to_bits() as u32,
+            row: (row + WHOLE_F32).to_bits() & (WHOLE_F32 as u32 - 1),
+            blend: phase - row,
+        }
+    }
+
+    /// The value there.
+    #[inline(always)]
+    fn value<S: Simd>(&self, simd: S, table: &[Row], samples: &[f32]) -> f32 {
+        let (start, row) = (self.start as usize, self.row as usize);
+        let (Some(window), Some([Row(near), Row(far)])) =
+            (samples.get(start..).and_then(|rest| rest.first_chunk::<TAPS>()), table.get(row..row + 2))
+        else {
             return 0.0;
         };
-        let (near, far) = rows.split_at(TAPS);
-        let mut near_sums = [0f32; LANES];
-        let mut far_sums = [0f32; LANES];
-        // As arrays, so that the compiler knows the lengths and uses whole SIMD registers.
-        let (window, near, far) =
-            (window.as_chunks::<LANES>().0, near.as_chunks::<LANES>().0, far.as_chunks::<LANES>().0);
-        for ((x, a), b) in window.iter().zip(near).zip(far) {
-            for lane in 0..LANES {
-                near_sums[lane] += x[lane] * a[lane];
-                far_sums[lane] += x[lane] * b[lane];
-            }
+        // The remainders are empty: TAPS is a multiple of the lanes of every machine.
+        let vectors = [window, near, far].map(|row| S::as_simd_f32s(row).0);
+        let zero = simd.splat_f32s(0.0);
+        let (mut near_sum, mut far_sum) = (zero, zero);
+        for ((x, near), far) in vectors[0].iter().zip(vectors[1]).zip(vectors[2]) {
+            near_sum = simd.mul_add_e_f32s(*x, *near, near_sum);
+            far_sum = simd.mul_add_e_f32s(*x, *far, far_sum);
         }
-        let near: f32 = near_sums.iter().sum();
-        let far: f32 = far_sums.iter().sum();
-        near + blend * (far - near)
+        let difference = simd.sub_f32s(far_sum, near_sum);
+        simd.reduce_sum_f32s(simd.mul_add_e_f32s(simd.splat_f32s(self.blend), difference, near_sum))
     }
 }
 
@@ -106,8 +170,8 @@ impl KernelBank {
 /// row is scaled to a sum of 1, so that a constant passes unchanged at any fraction.
 fn tabulate(cutoff: f64) -> Table {
     let half = (TAPS / 2) as f64;
-    let mut table = vec![0f32; (PHASES + 1) * TAPS];
-    for (p, row) in table.chunks_exact_mut(TAPS).enumerate() {
+    let mut table = vec![Row([0.0; TAPS]); PHASES + 1];
+    for (p, Row(row)) in table.iter_mut().enumerate() {
         let fraction = p as f64 / PHASES as f64;
         // Tap k weighs the sample at offset k - half + 1 from the whole position.
         let weight = |k: usize| {
@@ -150,6 +214,12 @@ mod tests {
     use super::*;
     use std::f64::consts::TAU;
 
+    fn read(index: usize, samples: &[f32], position: f64) -> f32 {
+        let mut value = [9.0];
+        KernelBank::shared().read(index, samples, 1.0, &[position], &mut value);
+        value[0]
+    }
+
     /// A padded sine of `frequency` cycles per sample.
     fn sine(frequency: f64, len: usize) -> Vec<f32> {
         (0..len + 2 * PADDING).map(|i| (TAU * frequency * (i as f64 - PADDING as f64)).sin() as f32).collect()
@@ -161,7 +231,7 @@ mod tests {
         let worst = (0..5000)
             .map(|i| {
                 let position = 50.0 + f64::from(i) * 0.0577;
-                let got = f64::from(KernelBank::shared().interpolate(0, &samples, position));
+                let got = f64::from(read(0, &samples, position));
                 (got - (TAU * frequency * position).sin()).abs()
             })
             .fold(0.0, f64::max);
@@ -180,7 +250,7 @@ mod tests {
         let ramp: Vec<f32> = (0..300).map(|i| i as f32 / 300.0).collect();
         for i in 0..200 {
             let position = f64::from(i) + 0.37;
-            let got = KernelBank::shared().interpolate(0, &ramp, position);
+            let got = read(0, &ramp, position);
             let want = (position as f32 + PADDING as f32) / 300.0;
             assert!((got - want).abs() < 1e-4, "{position}: {got} against {want}");
         }
@@ -191,9 +261,8 @@ mod tests {
         // At ratio 2 everything above half of the source's Nyquist frequency would fold back.
         let samples = sine(0.32, 400);
         let index = KernelBank::index_for(1.999);
-        let worst = (0..2000)
-            .map(|i| KernelBank::shared().interpolate(index, &samples, 50.0 + f64::from(i) * 0.1).abs())
-            .fold(0.0, f32::max);
+        let worst =
+            (0..2000).map(|i| read(index, &samples, 50.0 + f64::from(i) * 0.1).abs()).fold(0.0, f32::max);
         assert!(worst < 1e-3, "{worst}");
     }
 
@@ -206,8 +275,22 @@ mod tests {
         assert_eq!(KernelBank::index_for(f64::NAN), 0);
         let samples = [1f32; 2 * PADDING];
         for position in [-1e9, -1.0, 1.0, 1e9, f64::NAN, f64::MAX] {
-            let value = KernelBank::shared().interpolate(0, &samples, position.min(1e15));
-            assert!(value.is_finite());
+            assert!(read(0, &samples, position).is_finite());
+        }
+    }
+
+    #[test]
+    fn machines_without_vectors_read_the_same() {
+        let samples = sine(0.31, 400);
+        for index in 0..=STEPS_PER_OCTAVE {
+            for i in 0..2000 {
+                let position = f64::from(i) * 0.213 - 20.0;
+                let mut plain = [9.0];
+                let table = &KernelBank::shared().tables[index];
+                Read { table, samples: &samples, scale: 1.0, positions: &[position], output: &mut plain }
+                    .with_simd(pulp::Scalar::new());
+                assert!((read(index, &samples, position) - plain[0]).abs() < 2e-6);
+            }
         }
     }
 }

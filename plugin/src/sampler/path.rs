@@ -12,7 +12,7 @@
 use super::{
     PadSettings, Source,
     crossfade::{correlation, weights},
-    interpolation::KernelBank,
+    interpolation::{KernelBank, RUN},
     pad::PlayMode,
 };
 
@@ -71,10 +71,15 @@ pub struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    #[inline]
-    fn at(&self, position: f64) -> f32 {
-        self.kernels.interpolate(self.kernel, self.samples, position * self.scale)
+    fn read(&self, positions: &[f64], output: &mut [f32]) {
+        self.kernels.read(self.kernel, self.samples, self.scale, positions, output);
     }
+}
+
+/// Positions in the clip, and shares of a fade, for samples in a row.
+struct Run {
+    positions: [f64; RUN],
+    shares: [f32; RUN],
 }
 
 impl Path {
@@ -203,36 +208,60 @@ impl Path {
     /// Writes the next samples to `output`, moving by `ratio` clip samples for each. Answers how many there were
     /// before the end of the range.
     pub fn read(&mut self, reader: &Reader<'_>, ratio: f64, output: &mut [f32]) -> usize {
-        match self.repeat {
-            Some(repeat) => {
-                self.read_loop(reader, repeat, ratio, output);
-                output.len()
+        // A copy, so that the compiler keeps its parts in registers.
+        let mut path = *self;
+        let mut done = 0;
+        while let Some(output) = output.get_mut(done..).filter(|output| !output.is_empty()) {
+            let wanted = output.len().min(RUN);
+            let read = match path.repeat {
+                Some(repeat) => path.read_loop(reader, repeat, ratio, output),
+                None => path.read_once(reader, ratio, output),
+            };
+            done += read;
+            if path.repeat.is_none() && read < wanted {
+                break;
             }
-            None => self.read_once(reader, ratio, output),
         }
+        *self = path;
+        done
     }
 
+    /// Reads up to [`RUN`] samples on a way without a loop. Answers how many; fewer if the range ends.
     fn read_once(&mut self, reader: &Reader<'_>, ratio: f64, output: &mut [f32]) -> usize {
+        let mut run = Run { positions: [0.0; RUN], shares: [1.0; RUN] };
         let fade_out = self.fade_out * ratio;
-        for (i, output) in output.iter_mut().enumerate() {
+        let mut len = 0;
+        for ((position, share), _) in run.positions.iter_mut().zip(&mut run.shares).zip(&*output) {
             let rest = self.length - self.travel;
             if rest <= 0.0 {
-                return i;
+                break;
             }
-            let sample = reader.at(self.position(self.travel));
             if self.fade == 0.0 && rest <= fade_out {
                 self.fade = fade_out;
             }
-            *output = if self.fade > 0.0 { sample * (rest / self.fade) as f32 } else { sample };
+            if self.fade > 0.0 {
+                *share = (rest / self.fade) as f32;
+            }
+            *position = self.position(self.travel);
             self.travel += ratio;
+            len += 1;
         }
-        output.len()
+        let (positions, output) = (run.positions.split_at(len).0, output.split_at_mut(len).0);
+        reader.read(positions, output);
+        if self.fade > 0.0 {
+            output.iter_mut().zip(&run.shares).for_each(|(sample, share)| *sample *= share);
+        }
+        len
     }
 
-    fn read_loop(&mut self, reader: &Reader<'_>, mut repeat: Loop, ratio: f64, output: &mut [f32]) {
-        let shortest = self.shortest * ratio;
-        let mut crossfade = repeat.heard_crossfade(shortest);
-        for output in output {
+    /// Reads up to [`RUN`] samples on a way with a loop, up to where that begins again. Answers how many.
+    fn read_loop(&mut self, reader: &Reader<'_>, mut repeat: Loop, ratio: f64, output: &mut [f32]) -> usize {
+        let mut run = Run { positions: [0.0; RUN], shares: [0.0; RUN] };
+        let mut incoming = [0f64; RUN];
+        let crossfade = repeat.heard_crossfade(self.shortest * ratio);
+        let (mut len, mut before_fade) = (0, 0);
+        let places = run.positions.iter_mut().zip(&mut run.shares).zip(&mut incoming).zip(&*output);
+        for (((position, share), incoming), _) in places {
             let rest = repeat.end - self.travel;
             if self.fade == 0.0 && rest <= crossfade {
                 self.fade = crossfade;
@@ -245,26 +274,39 @@ impl Path {
                     self.goes_over = true;
                 }
             }
-            let sample = reader.at(self.position(self.travel));
-            *output = if self.fade > 0.0 {
-                let incoming = reader.at(self.position(self.travel - repeat.length));
-                let w = (1.0 - rest / self.fade) as f32;
-                let [a, b] = weights(w.clamp(0.0, 1.0), repeat.correlation);
-                a * sample + b * incoming
+            *position = self.position(self.travel);
+            if self.fade > 0.0 {
+                *incoming = self.position(self.travel - repeat.length);
+                *share = ((1.0 - rest / self.fade) as f32).clamp(0.0, 1.0);
             } else {
-                sample
-            };
+                before_fade += 1;
+            }
             self.travel += ratio;
+            len += 1;
             if self.travel >= repeat.end {
-                self.travel = repeat.begin() + (self.travel - repeat.begin()).rem_euclid(repeat.length);
-                self.fade = 0.0;
-                self.adopt_next(ratio);
-                if let Some(adopted) = self.repeat {
-                    repeat = adopted;
-                    crossfade = repeat.heard_crossfade(shortest);
-                }
+                break;
             }
         }
+        let output = output.split_at_mut(len).0;
+        reader.read(run.positions.split_at(len).0, output);
+        let fading = output.split_at_mut(before_fade).1;
+        if !fading.is_empty() {
+            let mut sound = [0f32; RUN];
+            let sound = sound.split_at_mut(fading.len()).0;
+            reader.read(incoming.split_at(len).0.split_at(before_fade).1, sound);
+            for ((sample, incoming), share) in
+                fading.iter_mut().zip(sound).zip(run.shares.split_at(before_fade).1)
+            {
+                let [a, b] = weights(*share, repeat.correlation);
+                *sample = a * *sample + b * *incoming;
+            }
+        }
+        if self.travel >= repeat.end {
+            self.travel = repeat.begin() + (self.travel - repeat.begin()).rem_euclid(repeat.length);
+            self.fade = 0.0;
+            self.adopt_next(ratio);
+        }
+        len
     }
 }
 

@@ -43,6 +43,18 @@ impl Ramp {
         self.target
     }
 
+    /// Change per sample on the way.
+    #[must_use]
+    pub const fn step(&self) -> f32 {
+        self.step
+    }
+
+    /// Samples until the target is reached.
+    #[must_use]
+    pub const fn left(&self) -> u32 {
+        self.left
+    }
+
     /// Whether it has reached its target.
     #[must_use]
     pub const fn is_still(&self) -> bool {

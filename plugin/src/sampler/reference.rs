@@ -78,8 +78,8 @@ impl Scene {
     pub fn play(&self) -> [Vec<f64>; 2] {
         let mut output = [vec![0.0; self.samples], vec![0.0; self.samples]];
         for note in self.notes() {
-            for (side, output) in output.iter_mut().enumerate() {
-                for (n, value) in self.play_note(&note, side) {
+            for (n, values) in self.play_note(&note) {
+                for (output, value) in output.iter_mut().zip(values) {
                     output[n] += value;
                 }
             }
@@ -176,8 +176,8 @@ impl Scene {
         (bend, wheel, settings)
     }
 
-    /// What one note adds to one side of the output, as (sample, value).
-    fn play_note(&self, note: &Note, side: usize) -> Vec<(usize, f64)> {
+    /// What one note adds to left and right, as (sample, values).
+    fn play_note(&self, note: &Note) -> Vec<(usize, [f64; 2])> {
         let clip = Octaves::new(&self.pads[note.pad].0);
         let fixed = &note.settings;
         let len = self.pads[note.pad].0.len() as f64;
@@ -213,7 +213,7 @@ impl Scene {
         let mut kill = note.kill;
         let mut ringing = false;
         let (mut s1, mut s2) = (0.0, 0.0);
-        let mut ramps = [Line::default(); 3];
+        let mut ramps = [Line::default(); 4];
         let mut result = Vec::new();
         for n in note.begin..self.samples {
             let age = n - note.begin;
@@ -287,12 +287,12 @@ impl Scene {
             let onset = if fade_in > 0.0 { (age as f64 / fade_in).min(1.0) } else { 1.0 };
             let power = 2f64.powf(1.0 + 2.0 * f64::from(fixed.velocity_curve));
             let velocity = 1.0 - f64::from(fixed.velocity_amount) * (1.0 - note.velocity.powf(power));
-            let sign = if side == 0 { -1.0 } else { 1.0 };
-            let gain = velocity
-                * 10f64.powf(f64::from(now.level) / 20.0)
-                * (1.0 + sign * f64::from(now.pan)).min(1.0);
-            let gain = ramps[2].at(n, gain, 0.005 * self.rate);
-            result.push((n, filtered * envelope * onset * gain));
+            let gain = velocity * 10f64.powf(f64::from(now.level) / 20.0);
+            let sides = [(2, -1.0), (3, 1.0)].map(|(ramp, sign)| {
+                let gain = gain * (1.0 + sign * f64::from(now.pan)).min(1.0);
+                filtered * envelope * onset * ramps[ramp].at(n, gain, 0.005 * self.rate)
+            });
+            result.push((n, sides));
         }
         result
     }

@@ -74,7 +74,7 @@ impl Source {
         if ratio < 2.0 { 0 } else { (ratio.log2().floor() as usize).min(self.levels.len() - 1) }
     }
 
-    /// The samples of a level, padded for [`super::interpolation::KernelBank::interpolate`].
+    /// The samples of a level, padded for [`super::interpolation::KernelBank::read`].
     #[must_use]
     pub fn level(&self, level: usize) -> &[f32] {
         self.levels.get(level).map_or(&[], |samples| samples)

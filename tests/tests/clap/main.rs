@@ -5,6 +5,7 @@
 mod adapters;
 mod lifecycle;
 mod notes;
+mod outputs;
 mod packs;
 mod parameters;
 mod processing;
