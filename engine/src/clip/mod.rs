@@ -24,6 +24,7 @@ pub use analysis::{Analysis, from_db, to_db};
 pub use error::ClipError;
 pub(crate) use finish::Ends;
 pub use finish::{CEILING_DB, SILENCE_DB, TARGET_LUFS};
+pub use grid::{snap, to_i24};
 pub use provenance::{AdapterUse, EditNote, Provenance};
 pub use resample::{MAX_RATE, MIN_RATE, resample};
 pub use tokens::{GridError, Placement, Region, TokenGrid};

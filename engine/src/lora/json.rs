@@ -1,8 +1,9 @@
 //! JSON from strangers: fields whose content is kept as far as somebody may want to see it, whatever its length. A
 //! general JSON value takes up to thirty times the memory of its text.
 
+use crate::weights::refuse_text;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{DeserializeOwned, Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
+use serde::de::{DeserializeOwned, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -39,16 +40,6 @@ pub(super) fn brief(message: &impl Display) -> String {
         start.text.push('\u{2026}');
     }
     start.text
-}
-
-/// Text where none belongs is not repeated in the message: it may be as long as the file, and longer when it is escaped.
-/// Seen only by visitors of `deserialize_any`: where the format is asked for another type it makes the message itself.
-macro_rules! refuse_text {
-    () => {
-        fn visit_str<E: Error>(self, _: &str) -> Result<Self::Value, E> {
-            Err(E::invalid_type(Unexpected::Other("text"), &self))
-        }
-    };
 }
 
 /// A table with the fields of `T`.

@@ -64,15 +64,16 @@ struct Found {
     tensors: Vec<(String, TensorInfo)>,
 }
 
-/// Text where none belongs is not repeated in the message: it may be as long as the file. Seen only
-/// by visitors of `deserialize_any`: where the format is asked for another type it makes the message itself.
+/// For visitors of JSON from strangers: text where none belongs is not repeated in the message, for it may be as long as
+/// the file, and longer when it is escaped. Seen only by visitors of `deserialize_any`: where the format is asked for another type it makes the message itself.
 macro_rules! refuse_text {
     () => {
         fn visit_str<E: Error>(self, _: &str) -> Result<Self::Value, E> {
-            Err(E::invalid_type(Unexpected::Other("text"), &self))
+            Err(E::invalid_type(serde::de::Unexpected::Other("text"), &self))
         }
     };
 }
+pub(crate) use refuse_text;
 
 impl<'de> DeserializeSeed<'de> for Whole {
     type Value = Found;

@@ -11,7 +11,7 @@ mod stream;
 mod summary;
 mod write;
 
-pub(crate) use header::Limits;
+pub(crate) use header::{Limits, refuse_text};
 pub use layout::{Layout, LayoutError, Misfit};
 pub use read::Weights;
 pub use stream::{Pending, write_file};

@@ -9,16 +9,13 @@ use rusqlite::{OptionalExtension as _, Transaction, TransactionBehavior, params}
 use soundlocd_engine::{
     SAMPLE_RATE,
     clip::{
-        Clip, MAX_SAMPLES, Provenance, resample,
+        Clip, MAX_SAMPLES, Provenance, resample, snap, to_i24,
         wav::{self, Export, Naming, WavAudio},
     },
     pack::sha256_hex,
 };
 
 use super::{Entry, Library, LibraryError, entry::COLUMNS};
-
-/// Full scale of 24-bit audio.
-const FULL_SCALE: f32 = 8_388_608.0;
 
 impl Library {
     /// Keeps `clip`: writes its file under the name that `naming` gives it, with what `export` says of it, and lists it.
@@ -179,15 +176,10 @@ fn as_clip(found: WavAudio, name: &str) -> Result<Clip, LibraryError> {
     let mut audio = resample(&found.audio, found.sample_rate, SAMPLE_RATE)?;
     audio.truncate(MAX_SAMPLES);
     for sample in &mut audio {
-        *sample = to_i24(*sample) as f32 / FULL_SCALE;
+        *sample = snap(*sample);
     }
     let unknown = || Provenance { prompt: name.to_owned(), ..Provenance::default() };
     Ok(Clip::new(audio, found.provenance.unwrap_or_else(unknown)))
-}
-
-/// The nearest 24-bit integer.
-fn to_i24(sample: f32) -> i32 {
-    (f64::from(sample) * f64::from(FULL_SCALE)).round().clamp(-8_388_608.0, 8_388_607.0) as i32
 }
 
 /// See [`Entry::hash`].
