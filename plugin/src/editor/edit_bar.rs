@@ -30,17 +30,20 @@ pub struct EditBar {
     other_prompt: String,
     /// Share of the first prompt, 0..=1.
     at: f32,
+    /// A loop that is being made: its pad, and the take that it is made of.
+    looping: Option<(usize, u64)>,
 }
 
 impl Default for EditBar {
     fn default() -> Self {
-        Self { amount: 0.4, extend: EXTEND_SECONDS, other_prompt: String::new(), at: 0.5 }
+        Self { amount: 0.4, extend: EXTEND_SECONDS, other_prompt: String::new(), at: 0.5, looping: None }
     }
 }
 
 impl EditBar {
     /// Draws the bar into `area`; `selection` is the region drawn on the picture.
     pub fn show(&mut self, ui: &mut Ui, area: Rect, view: &View, selection: &mut Option<Region>) {
+        self.repeat(view);
         let mut bar = ui.new_child(UiBuilder::new().max_rect(area).id_salt("edit bar"));
         bar.spacing_mut().item_spacing.x = 4.0;
         bar.spacing_mut().button_padding.x = 7.0;
@@ -109,13 +112,26 @@ impl EditBar {
             });
         if text_button(ui, "Loop", "Make it a loop without a seam, and let this pad repeat it").clicked() {
             edit(Change::Loop);
-            let pad = view.pad();
-            change(&pad.mode, &view.setter, pad.mode.preview_normalized(PlayMode::Loop));
-            change(&pad.start, &view.setter, 0.0);
-            change(&pad.end, &view.setter, 1.0);
-            change(&pad.loop_start, &view.setter, 0.0);
-            change(&pad.loop_end, &view.setter, 1.0);
-            change(&pad.crossfade, &view.setter, 0.0);
+            self.looping = view.model.playing.as_ref().map(|take| (view.model.selected, take.id));
+        }
+    }
+
+    /// Lets a pad repeat its loop, once that is made: a request that fails or is cancelled changes no parameter.
+    fn repeat(&mut self, view: &View) {
+        let Some((index, source)) = self.looping else { return };
+        let take = view.model.arrangement.pads.get(index).and_then(Option::as_ref);
+        if take.is_some_and(|take| take.id != source && take.clip.loop_range.is_some()) {
+            let (pad, setter) = (view.params.pads.pad(index), &view.setter);
+            change(&pad.mode, setter, pad.mode.preview_normalized(PlayMode::Loop));
+            for (start, end) in [(&pad.start, &pad.end), (&pad.loop_start, &pad.loop_end)] {
+                change(start, setter, 0.0);
+                change(end, setter, 1.0);
+            }
+            change(&pad.crossfade, setter, 0.0);
+            self.looping = None;
+        } else if view.model.job.is_none() {
+            // Sounds arrive before their request ends: this one will not come.
+            self.looping = None;
         }
     }
 

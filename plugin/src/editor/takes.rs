@@ -61,6 +61,10 @@ fn entry(ui: &mut Ui, take: &Take, view: &View) {
     let response = ui.interact(rect, id, Sense::click_and_drag());
     if response.drag_started() {
         response.dnd_set_drag_payload(Dragged::Take(take.id));
+        // The press has put it on the selected pad, to be heard: it is on its way to another.
+        if ui.data_mut(|data| data.remove_temp::<bool>(id.with("placed"))).is_some() {
+            view.session.undo();
+        }
     }
     let is_playing = view.model.playing.as_ref().is_some_and(|playing| playing.id == take.id);
     let fill = if response.contains_pointer() { theme::HOVERED } else { theme::RAISED };
@@ -113,14 +117,20 @@ fn entry(ui: &mut Ui, take: &Take, view: &View) {
     let pressed = response.is_pointer_button_down_on() && ui.input(|input| input.pointer.primary_pressed());
     let by_keyboard = response.clicked() && response.has_focus();
     if (pressed && !over_button) || by_keyboard {
-        view.session.select(take.id);
+        if !is_playing {
+            view.session.select(take.id);
+            ui.data_mut(|data| data.insert_temp(id.with("placed"), true));
+        }
         let _ = auditions.push(Audition::PressPad(pad, 0.9));
         ui.data_mut(|data| data.insert_temp(id.with("held"), true));
     }
     let is_held = ui.data(|data| data.get_temp::<bool>(id.with("held")).unwrap_or(false));
     if is_held && !ui.input(|input| input.pointer.primary_down()) {
         let _ = auditions.push(Audition::ReleasePad(pad));
-        ui.data_mut(|data| data.remove::<bool>(id.with("held")));
+        ui.data_mut(|data| {
+            data.remove::<bool>(id.with("held"));
+            data.remove::<bool>(id.with("placed"));
+        });
     }
     response.widget_info(|| {
         WidgetInfo::selected(Role::Button, true, is_playing, format!("Play {}", take.name()))
