@@ -6,7 +6,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 use soundlocd_engine::{pack::PackRef, service::Service};
 
 #[path = "../src/testing.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "a part of it is for other tests")]
 mod testing;
 
 fn main() -> ExitCode {

@@ -107,6 +107,21 @@ class Window:
         self.display.run("xdotool", "click", "1")
         time.sleep(0.3)
 
+    def drag(self, start: tuple[float, float], end: tuple[float, float]):
+        """Drags with the first button, as slowly as a hand."""
+        left, top, width, height = self.geometry()
+        for step in range(9):
+            x, y = (a + (b - a) * step / 8 for a, b in zip(start, end))
+            self.display.run(
+                "xdotool", "mousemove", str(round(left + x * width)), str(round(top + y * height))
+            )
+            time.sleep(0.15)
+            if step == 0:
+                self.display.run("xdotool", "mousedown", "1")
+                time.sleep(0.3)
+        self.display.run("xdotool", "mouseup", "1")
+        time.sleep(0.5)
+
     def type(self, text: str):
         self.display.run("xdotool", "type", "--delay", "50", text)
         time.sleep(0.3)

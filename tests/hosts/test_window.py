@@ -17,6 +17,11 @@ PROMPT_BOX = (0.3, 0.12)
 # Where the model's selector is, and the second model in the list that it opens.
 MODEL_SELECTOR = (0.87, 0.038)
 SECOND_MODEL = (0.8, 0.185)
+# The buttons under the picture, a rectangle on it, the lowest of three sounds in the list, and the fifth pad.
+REPAINT, LOOP = (0.206, 0.642), (0.328, 0.642)
+RECTANGLE = ((0.2, 0.28), (0.4, 0.40))
+FIRST_OF_THREE = (0.87, 0.49)
+FIFTH_PAD = (0.284, 0.703)
 # Long enough for a slow machine that also compiles.
 PATIENCE_SECONDS = 120
 # Pixels that must differ for a picture to be another one: more than a blinking text cursor has.
@@ -140,6 +145,31 @@ def test_a_typed_prompt_becomes_a_playable_clip(display, vst3, artifacts, tmp_pa
     kit = juce_state.field(state, "kit")
     assert kit["clips"] and kit["pads"][0] == 0, "no sound on the pad in the project"
     assert peak > 0.05, "the clip is silent"
+
+
+def test_sounds_are_edited_and_laid_on_pads(display, vst3, artifacts, tmp_path):
+    editor = Editor(display, vst3, tmp_path / "state")
+    editor.type_prompt()
+    editor.press_return()
+    editor.wait_until_still()
+    editor.window.drag(*RECTANGLE)
+    display.screenshot(artifacts / "window-rectangle.png")
+    for button in (REPAINT, LOOP):
+        before = editor.window.pixels()
+        editor.window.click(*button)
+        assert editor.changes(before, 30), "a click on an edit changed nothing in the window"
+        editor.wait_until_still()
+    display.screenshot(artifacts / "window-loop.png")
+    editor.window.drag(FIRST_OF_THREE, FIFTH_PAD)
+    display.screenshot(artifacts / "window-pads.png")
+
+    state, peak = editor.close()
+    kit = juce_state.field(state, "kit")
+    assert len(kit["clips"]) == 3 and kit["tray"] == [0, 1, 2]
+    # The loop stays on the first pad, and the first sound is on the fifth.
+    assert [(pad, clip) for pad, clip in enumerate(kit["pads"]) if clip is not None] == [(0, 2), (4, 0)]
+    assert state["params"]["mode"] == {"string": "loop"}
+    assert peak > 0.05, "the loop is silent"
 
 
 def test_another_model_is_chosen_and_remembered(display, vst3, artifacts, tmp_path):

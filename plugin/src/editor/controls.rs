@@ -12,6 +12,8 @@ use super::{
 
 /// Widest cell.
 const WIDEST: f32 = 84.0;
+/// Cells narrower than this have smaller words on their buttons.
+const NARROW: f32 = 64.0;
 /// Width of the list of pages.
 const PAGES_WIDTH: f32 = 74.0;
 
@@ -199,14 +201,15 @@ fn choice<T: Enum + PartialEq + 'static>(
 ) {
     label(ui, rect, name);
     let button =
-        Rect::from_center_size(pos2(rect.center().x, rect.top() + 36.0), vec2(rect.width() - 8.0, 26.0));
+        Rect::from_center_size(pos2(rect.center().x, rect.top() + 36.0), vec2(rect.width() - 4.0, 26.0));
     let response = ui.interact(button, ui.scope_id().with(name), Sense::click());
     let fill = if response.hovered() { theme::HOVERED } else { theme::RAISED };
     ui.painter().rect_filled(button, theme::CORNER, fill);
     focus_ring(ui, button, &response);
     let (index, variants) = (param.value().to_index(), T::variants());
     let text = variants.get(index).copied().unwrap_or_default();
-    ui.painter().text(button.center(), Align2::CENTER_CENTER, text, theme::font(12.0), theme::TEXT);
+    let size = if rect.width() < NARROW { 10.5 } else { 12.0 };
+    ui.painter().text(button.center(), Align2::CENTER_CENTER, text, theme::font(size), theme::TEXT);
     // Which of them it is.
     for dot in 0..variants.len() {
         let x = rect.center().x + (dot as f32 - (variants.len() - 1) as f32 / 2.0) * 8.0;
