@@ -57,7 +57,8 @@ pub fn run(args: Args) -> Result<()> {
         run.step("bundle in a CLAP host", || {
             tally::of(workspace::cargo()?.args([
                 "test",
-                "--package=soundlocd-tests",
+                // With the features that the tests were compiled with, or all is compiled again.
+                "--workspace",
                 "--test=bundle",
                 "--",
                 "--ignored",

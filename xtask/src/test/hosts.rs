@@ -119,21 +119,15 @@ pub fn run() -> Result<Tally> {
     std::fs::create_dir_all(&artifacts)
         .with_context(|| format!("could not create {}", artifacts.display()))?;
     let bundles = Bundles::in_target(&target);
+    // The programs and examples as they were compiled for the tests: built by themselves, their dependencies would get other
+    // features and be compiled again.
+    checked(workspace::cargo()?.args(["test", "--quiet", "--workspace", "--no-run"]))?;
+    let programs = target.join("debug");
     let state = target.join("sine.state.json");
-    checked(
-        workspace::cargo()?
-            .args(["run", "--quiet", "--package=soundlocd-tests", "--bin=sine_state", "--"])
-            .arg(&state),
-    )?;
+    checked(Command::new(programs.join("sine_state")).arg(&state))?;
     let peft = target.join("keyboards.peft");
-    checked(
-        workspace::cargo()?
-            .args(["run", "--quiet", "--package=soundlocd-tests", "--bin=peft_folder", "--"])
-            .arg(root.join("assets/adapters/keyboards.safetensors"))
-            .arg(&peft),
-    )?;
-    // Of the whole workspace, so that what the tests were compiled with serves again.
-    checked(workspace::cargo()?.args(["build", "--quiet", "--workspace", "--example=drag"]))?;
+    let adapter = root.join("assets/adapters/keyboards.safetensors");
+    checked(Command::new(programs.join("peft_folder")).arg(adapter).arg(&peft))?;
     tally::of(
         Command::new(python)
             .current_dir(&tests)
@@ -142,7 +136,7 @@ pub fn run() -> Result<Tally> {
             .arg(option("--vst3", &bundles.vst3))
             .arg(option("--state", &state))
             .arg(option("--peft", &peft))
-            .arg(option("--drag", &target.join("debug/examples/drag")))
+            .arg(option("--drag", &programs.join("examples/drag")))
             .arg(option("--artifacts", &artifacts))
             .arg(".")
             .env("PYTHONDONTWRITEBYTECODE", "1"),
