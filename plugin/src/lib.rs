@@ -8,6 +8,7 @@
 //! - [`adapters`]: the adapters that it names,
 //! - [`library`]: keeps sounds for good,
 //! - [`drag`]: drags their files out of the window,
+//! - [`preferences`]: what holds for all projects,
 //! - [`session`]: makes clips, off it,
 //! - [`editor`]: the window.
 
@@ -19,6 +20,7 @@ pub mod packs;
 pub mod params;
 pub mod picture;
 pub mod plugin;
+pub mod preferences;
 pub mod repaint;
 pub mod sampler;
 pub mod session;

@@ -44,6 +44,7 @@ pub use job::{Job, Phase};
 use crate::{
     adapters::{Found, Refusal, notice, references},
     packs::{self, ChosenPack, Standing},
+    preferences::{self, Preferences},
     repaint::Repaint,
     sampler::{Handover, Playheads},
     state::Project,
@@ -359,6 +360,18 @@ impl Session {
     /// Shows the user's folder for model packs in the system's file manager, making it if need be.
     pub fn open_packs_folder(&self) {
         self.send(Command::OpenPacksFolder);
+    }
+
+    /// Reads the user's preferences, which hold from then on.
+    pub fn load_preferences(&self) {
+        self.send_to_files(files::Command::LoadPreferences);
+    }
+
+    /// Changes the user's preferences: at once here, and for good.
+    pub fn prefer(&self, change: impl Fn(&mut Preferences) + Send + 'static) {
+        preferences::change(&change);
+        self.send_to_files(files::Command::SavePreferences(Box::new(change)));
+        self.shared.repaint.request();
     }
 
     /// Hands a command to the session's thread, starting it if need be.

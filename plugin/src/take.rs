@@ -1,6 +1,9 @@
 //! A clip with everything that is derived from it, computed once, off the audio thread.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use soundlocd_engine::{
@@ -29,6 +32,8 @@ pub struct Take {
     pub overview: Overview,
     /// The spectrogram; filled in by the session's thread some time after the clip is playable.
     pub picture: OnceLock<Arc<Preview>>,
+    /// The WAV file that it was kept in, once it has been.
+    pub file: OnceLock<PathBuf>,
     /// The clip as text for the project file.
     encoded: OnceLock<String>,
 }
@@ -39,7 +44,15 @@ impl Take {
     pub fn new(id: u64, clip: Arc<Clip>) -> Self {
         let source = Arc::new(Source::new(&clip.audio, f64::from(SAMPLE_RATE), id));
         let overview = Overview::new(&clip.audio);
-        Self { id, clip, source, overview, picture: OnceLock::new(), encoded: OnceLock::new() }
+        Self {
+            id,
+            clip,
+            source,
+            overview,
+            picture: OnceLock::new(),
+            file: OnceLock::new(),
+            encoded: OnceLock::new(),
+        }
     }
 
     /// What it is called in the window: its prompt.

@@ -10,7 +10,10 @@ use std::{
 /// Writes `bytes` to `path`: first all of it to a new file beside it, then that takes the name in
 /// one step. On failure `path` is as it was and the new file is gone. A device or pipe of that name
 /// is written to: taking its name would remove it.
-pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+///
+/// # Errors
+/// What the system says.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir()) {
         return OpenOptions::new().write(true).open(path)?.write_all(bytes);
     }

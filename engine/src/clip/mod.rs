@@ -22,6 +22,7 @@ pub mod wav;
 
 pub use analysis::{Analysis, from_db, to_db};
 pub use error::ClipError;
+pub use file::write_atomically;
 pub(crate) use finish::Ends;
 pub use finish::{CEILING_DB, SILENCE_DB, TARGET_LUFS};
 pub use grid::{snap, to_i24};

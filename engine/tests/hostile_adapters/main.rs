@@ -80,6 +80,30 @@ fn changed_files_are_read_or_refused_within_their_memory() {
 }
 
 #[test]
+#[ignore = "takes as long as SOUNDLOCD_CASES, as \"6000..10000000\", says: about an hour a core for ten million"]
+fn as_many_more_as_asked_for() {
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let range = std::env::var("SOUNDLOCD_CASES").unwrap();
+    let (first, end) = range.split_once("..").unwrap();
+    let (first, end): (u64, u64) = (first.parse().unwrap(), end.parse().unwrap());
+    let (mut read, mut refused) = (0_u64, 0_u64);
+    for seed in first..end {
+        let case = case(Entropy(&entropy(seed)));
+        match check(&case.file, case.settings.as_deref().map(str::as_bytes)) {
+            Outcome::Read { .. } => read += 1,
+            Outcome::Refused(message) => {
+                assert!(case.changes > 0, "case {seed} was as it should be: {message}");
+                refused += 1;
+            }
+        }
+        if (seed + 1) % 100_000 == 0 {
+            println!("{} cases: {read} read, {refused} refused", seed + 1);
+        }
+    }
+    assert!(read > 0 && refused > 0);
+}
+
+#[test]
 #[ignore = "writes first inputs for the fuzz targets into the folder that SOUNDLOCD_FUZZ_CORPUS names"]
 fn write_the_fuzz_targets_first_inputs() {
     let folder = PathBuf::from(std::env::var_os("SOUNDLOCD_FUZZ_CORPUS").unwrap());

@@ -55,11 +55,11 @@ pub fn invite(ui: &Ui, window: Rect) {
         ui.ctx(),
         |ui| {
             let painter = ui.painter().with_clip_rect(window);
-            painter.rect_filled(window, 0.0, theme::BACKGROUND.gamma_multiply(0.85));
+            painter.rect_filled(window, 0.0, theme::background().gamma_multiply(0.85));
             let frame = window.shrink(theme::GAP);
-            painter.rect_stroke(frame, theme::CORNER, Stroke::new(2.0, theme::ACCENT), StrokeKind::Inside);
+            painter.rect_stroke(frame, theme::CORNER, Stroke::new(2.0, theme::accent()), StrokeKind::Inside);
             let text = "Drop adapters here";
-            painter.text(window.center(), Align2::CENTER_CENTER, text, theme::bold(18.0), theme::TEXT);
+            painter.text(window.center(), Align2::CENTER_CENTER, text, theme::bold(18.0), theme::text());
         },
     );
 }
@@ -99,15 +99,18 @@ pub fn show(ui: &mut Ui, rect: Rect, view: &View) {
 
 /// The button, with the number of adapters that change the next sound.
 fn draw_button(ui: &Ui, rect: Rect, response: &Response, count: usize, is_missing: bool, is_open: bool) {
-    let fill = if response.hovered() || is_open { theme::HOVERED } else { theme::RAISED };
+    let fill = if response.hovered() || is_open { theme::hovered() } else { theme::raised() };
     ui.painter().rect_filled(rect, theme::CORNER, fill);
     focus_ring(ui, rect, response);
     let left = rect.left_center() + vec2(8.0, 0.0);
-    let colour = if count == 0 { theme::DIM } else { theme::TEXT };
+    let colour = if count == 0 { theme::dim() } else { theme::text() };
     let label = ui.painter().text(left, Align2::LEFT_CENTER, "Adapters", theme::font(12.0), colour);
     if count > 0 {
-        let (back, colour) =
-            if is_missing { (theme::ERROR_BACK, theme::ERROR) } else { (theme::ACCENT, theme::ON_ACCENT) };
+        let (back, colour) = if is_missing {
+            (theme::error_back(), theme::error())
+        } else {
+            (theme::accent(), theme::on_accent())
+        };
         let badge = Rect::from_center_size(pos2(label.right() + 15.0, rect.center().y), vec2(18.0, 16.0));
         ui.painter().rect_filled(badge, 8.0, back);
         let number = count.to_string();
@@ -115,7 +118,7 @@ fn draw_button(ui: &Ui, rect: Rect, response: &Response, count: usize, is_missin
     }
     let tip = pos2(rect.right() - 11.0, rect.center().y + 2.0);
     let arrow = vec![tip + vec2(-4.0, -4.0), tip, tip + vec2(4.0, -4.0)];
-    ui.painter().line(arrow, Stroke::new(1.5, theme::DIM));
+    ui.painter().line(arrow, Stroke::new(1.5, theme::dim()));
 }
 
 /// The open list.
@@ -123,7 +126,7 @@ fn list(ui: &mut Ui, view: &View, base: Option<&BaseId>) {
     ui.set_width(LIST_WIDTH);
     ui.spacing_mut().item_spacing.y = 4.0;
     let Some(found) = &view.model.adapters else {
-        ui.label(RichText::new("Looking for adapters").color(theme::DIM));
+        ui.label(RichText::new("Looking for adapters").color(theme::dim()));
         return;
     };
     let rows = found.rows(&view.model.project.adapters, base);
@@ -138,19 +141,19 @@ fn list(ui: &mut Ui, view: &View, base: Option<&BaseId>) {
             note(
                 ui,
                 "No adapters yet. An adapter is a small file that teaches the model sounds of a kind.",
-                theme::DIM,
+                theme::dim(),
             );
         }
     });
     // The window's own place for it may be behind this list.
     if let Some(message) = &view.model.message {
-        let colour = if message.is_error { theme::ERROR } else { theme::TEXT };
+        let colour = if message.is_error { theme::error() } else { theme::text() };
         note(ui, &message.text, colour);
     }
     for text in found.notes() {
-        note(ui, text, theme::DIM);
+        note(ui, text, theme::dim());
     }
-    note(ui, "Drop .safetensors files on the window to add them.", theme::DIM);
+    note(ui, "Drop .safetensors files on the window to add them.", theme::dim());
     ui.horizontal(|ui| {
         let hint = if view.model.is_picking { "The dialog is open" } else { "Pick adapter files" };
         if text_button(ui, "Add file…", hint).clicked() {
@@ -172,8 +175,10 @@ fn note(ui: &mut Ui, text: &str, colour: Color32) {
 /// One adapter.
 fn show_row(ui: &mut Ui, view: &View, row: &Row) {
     let is_on = row.chosen.is_some_and(|adapter| adapter.is_on);
-    let frame =
-        Frame::new().fill(theme::RAISED).corner_radius(theme::CORNER).inner_margin(Margin::symmetric(10, 6));
+    let frame = Frame::new()
+        .fill(theme::raised())
+        .corner_radius(theme::CORNER)
+        .inner_margin(Margin::symmetric(10, 6));
     frame.show(ui, |ui| {
         ui.set_width(ui.available_width());
         ui.horizontal(|ui| {
@@ -192,7 +197,7 @@ fn show_row(ui: &mut Ui, view: &View, row: &Row) {
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                 controls(ui, view, row);
                 let is_usable = matches!(row.standing, Standing::Ready(_));
-                let colour = if is_on || is_usable { theme::TEXT } else { theme::DIM };
+                let colour = if is_on || is_usable { theme::text() } else { theme::dim() };
                 let width = ui.available_width();
                 let title = in_lines(ui, row.title, theme::font(13.0), colour, width, 1);
                 let (rect, response) =
@@ -240,11 +245,13 @@ fn standing(ui: &mut Ui, view: &View, row: &Row) {
     let (text, colour) = match (&row.standing, &row.forced) {
         (Standing::Missing, _) => {
             let place = row.path.display();
-            (format!("Not on this computer. It was at {place}"), theme::ERROR)
+            (format!("Not on this computer. It was at {place}"), theme::error())
         }
-        (Standing::Broken(reason) | Standing::OtherBase(reason), _) => (reason.clone(), theme::ERROR),
-        (Standing::Unknown, _) => ("Looking for it.".to_owned(), theme::DIM),
-        (Standing::Ready(_), Some(made_for)) => (format!("{made_for} It is used all the same."), theme::DIM),
+        (Standing::Broken(reason) | Standing::OtherBase(reason), _) => (reason.clone(), theme::error()),
+        (Standing::Unknown, _) => ("Looking for it.".to_owned(), theme::dim()),
+        (Standing::Ready(_), Some(made_for)) => {
+            (format!("{made_for} It is used all the same."), theme::dim())
+        }
         (Standing::Ready(_), None) => return,
     };
     let width = ui.available_width();
@@ -291,7 +298,8 @@ fn captions(ui: &mut Ui, view: &View, row: &Row) {
 }
 
 fn small_button(ui: &mut Ui, text: &str, hint: &str) -> Response {
-    let button = Button::new(RichText::new(text).font(theme::font(11.0))).fill(theme::WELL).corner_radius(9);
+    let button =
+        Button::new(RichText::new(text).font(theme::font(11.0))).fill(theme::well()).corner_radius(9);
     ui.add(button.min_size(vec2(0.0, 20.0))).on_hover_text(hint)
 }
 

@@ -24,6 +24,7 @@ use super::{
 use crate::{
     packs::Standing,
     params::{SoundLocdParams, pads::PadParams},
+    preferences,
     session::{Session, Snapshot},
 };
 
@@ -94,6 +95,8 @@ pub struct App {
     controls: Controls,
     pads: PadStrip,
     keyboard: Keyboard,
+    /// The look that the window has.
+    is_light: bool,
 }
 
 impl App {
@@ -117,6 +120,7 @@ impl App {
             controls: Controls::default(),
             pads: PadStrip::default(),
             keyboard: Keyboard::default(),
+            is_light: false,
         }
     }
 
@@ -129,7 +133,7 @@ impl App {
             model: self.session.snapshot(),
         };
         let window = ui.max_rect();
-        ui.painter().rect_filled(window, 0.0, theme::BACKGROUND);
+        ui.painter().rect_filled(window, 0.0, theme::background());
         // A click beside everything ends typing and gives the keyboard back to the host.
         if ui.interact(window, ui.scope_id().with("background"), Sense::click()).clicked() {
             ui.memory_mut(|memory| memory.stop_text_input());
@@ -183,17 +187,25 @@ impl NiceEguiApp for App {
         _frame: &mut Frame,
     ) -> Result<(), HandlerError> {
         theme::apply(&context);
+        self.is_light = theme::is_light();
         // Textures belong to the window that was closed.
         self.display = Display::default();
         self.gui_context = Some(gui_context);
         self.session.scan_packs();
         self.session.scan_adapters();
+        self.session.load_preferences();
         Ok(())
     }
 
     fn ui(&mut self, ui: &mut Ui, frame: &mut Frame) {
         self.waker.frame(ui.ctx(), &self.session, || frame.baseview_window().waker());
         self.keys.deliver(ui.ctx());
+        let is_light = preferences::current().is_light;
+        if is_light != self.is_light {
+            self.is_light = is_light;
+            theme::set_light(is_light);
+            theme::restyle(ui.ctx());
+        }
         adapter_panel::take_dropped(ui.ctx(), &self.session);
         if let Some(context) = self.gui_context.clone() {
             self.draw(ui, &context);
@@ -210,23 +222,23 @@ fn header(ui: &mut Ui, view: &View) {
         egui::Align2::LEFT_CENTER,
         "SoundLoCD",
         theme::bold(17.0),
-        theme::TEXT,
+        theme::text(),
     );
     let version = ui.painter().text(
         pos2(name.right() + 8.0, name.bottom() - 3.0),
         egui::Align2::LEFT_BOTTOM,
         env!("CARGO_PKG_VERSION"),
         theme::font(11.0),
-        theme::DIM,
+        theme::dim(),
     );
     let model = rect.with_min_x(rect.right() - MODEL_WIDTH).shrink2(vec2(0.0, 1.0));
     let right = model.left() - theme::GAP;
     let adapters = model.with_max_x(right).with_min_x(right - ADAPTERS_WIDTH);
     let purpose = "Type a sound, play it. Made on your computer.".to_owned();
-    let purpose = ui.painter().layout_no_wrap(purpose, theme::font(12.0), theme::DIM);
+    let purpose = ui.painter().layout_no_wrap(purpose, theme::font(12.0), theme::dim());
     let place = pos2(version.right() + 12.0, name.bottom() - 3.0 - purpose.size().y);
     if place.x + purpose.size().x + theme::GAP < adapters.left() {
-        ui.painter().galley(place, purpose, theme::DIM);
+        ui.painter().galley(place, purpose, theme::dim());
     }
     adapter_panel::show(ui, adapters, view);
     pack_menu::show(ui, model, view);

@@ -54,7 +54,7 @@ pub struct Controls {
 impl Controls {
     /// Draws the panel into `area`.
     pub fn show(&mut self, ui: &mut Ui, area: Rect, view: &View) {
-        ui.painter().rect_filled(area, theme::CORNER, theme::PANEL);
+        ui.painter().rect_filled(area, theme::CORNER, theme::panel());
         self.pages(ui, area.with_max_x(area.left() + PAGES_WIDTH));
         let area = area.with_min_x(area.left() + PAGES_WIDTH);
         let cells = self.page.cells();
@@ -163,16 +163,16 @@ impl Controls {
             let response = ui.interact(rect, ui.scope_id().with(("page", name)), Sense::click());
             let is_on = self.page == page;
             let fill = match (is_on, response.hovered()) {
-                (true, _) => theme::RAISED,
-                (false, true) => theme::HOVERED,
-                (false, false) => theme::PANEL,
+                (true, _) => theme::raised(),
+                (false, true) => theme::hovered(),
+                (false, false) => theme::panel(),
             };
             ui.painter().rect_filled(rect, theme::CORNER, fill);
             if is_on {
                 let mark = rect.with_max_x(rect.left() + 3.0).shrink2(vec2(0.0, 3.0));
-                ui.painter().rect_filled(mark, 1.5, theme::ACCENT);
+                ui.painter().rect_filled(mark, 1.5, theme::accent());
             }
-            let colour = if is_on { theme::TEXT } else { theme::DIM };
+            let colour = if is_on { theme::text() } else { theme::dim() };
             let at = rect.left_center() + vec2(10.0, 0.0);
             ui.painter().text(at, Align2::LEFT_CENTER, name, theme::font(12.0), colour);
             focus_ring(ui, rect, &response);
@@ -187,7 +187,7 @@ impl Controls {
 /// The label of a cell.
 fn label(ui: &Ui, rect: Rect, text: &str) {
     let at = pos2(rect.center().x, rect.top());
-    ui.painter().text(at, Align2::CENTER_TOP, text, theme::font(11.0), theme::DIM);
+    ui.painter().text(at, Align2::CENTER_TOP, text, theme::font(11.0), theme::dim());
 }
 
 /// A parameter with few values: a click takes the next one.
@@ -203,17 +203,17 @@ fn choice<T: Enum + PartialEq + 'static>(
     let button =
         Rect::from_center_size(pos2(rect.center().x, rect.top() + 36.0), vec2(rect.width() - 4.0, 26.0));
     let response = ui.interact(button, ui.scope_id().with(name), Sense::click());
-    let fill = if response.hovered() { theme::HOVERED } else { theme::RAISED };
+    let fill = if response.hovered() { theme::hovered() } else { theme::raised() };
     ui.painter().rect_filled(button, theme::CORNER, fill);
     focus_ring(ui, button, &response);
     let (index, variants) = (param.value().to_index(), T::variants());
     let text = variants.get(index).copied().unwrap_or_default();
     let size = if rect.width() < NARROW { 10.5 } else { 12.0 };
-    ui.painter().text(button.center(), Align2::CENTER_CENTER, text, theme::font(size), theme::TEXT);
+    ui.painter().text(button.center(), Align2::CENTER_CENTER, text, theme::font(size), theme::text());
     // Which of them it is.
     for dot in 0..variants.len() {
         let x = rect.center().x + (dot as f32 - (variants.len() - 1) as f32 / 2.0) * 8.0;
-        let colour = if dot == index { theme::ACCENT } else { theme::LINE };
+        let colour = if dot == index { theme::accent() } else { theme::line() };
         ui.painter().circle_filled(pos2(x, rect.bottom() - 9.0), 2.5, colour);
     }
     let step = if response.clicked() {
@@ -240,7 +240,7 @@ fn reverse(ui: &Ui, rect: Rect, view: &View) {
     switch_at(ui, track, &response, is_on, "Reverse");
     let at = pos2(rect.center().x, rect.bottom() - 9.0);
     let text = if is_on { "On" } else { "Off" };
-    ui.painter().text(at, Align2::CENTER_CENTER, text, theme::font(11.5), theme::TEXT);
+    ui.painter().text(at, Align2::CENTER_CENTER, text, theme::font(11.5), theme::text());
     if response.clicked() {
         change(param, &view.setter, param.preview_normalized(!is_on));
     }

@@ -12,6 +12,7 @@ use soundlocd_engine::service::Preview;
 use super::{
     app::View,
     edit_bar::{self, EditBar},
+    palette::screen,
     selection::Selection,
     theme,
 };
@@ -59,7 +60,7 @@ impl Display {
             None => self.selection = Selection::default(),
         }
         self.edit_bar.show(ui, bar, view, &mut self.selection.region);
-        ui.painter().rect_filled(well, theme::CORNER, theme::WELL);
+        ui.painter().rect_filled(well, theme::CORNER, screen::BACK);
         match (&view.model.job, &view.model.playing) {
             (Some(job), playing) if !job.has_sound || playing.is_none() => self.show_job(ui, well, job),
             (job, Some(take)) => {
@@ -93,12 +94,12 @@ impl Display {
         if let Some(picture) = take.picture.get() {
             self.paint(ui, upper, picture);
         }
-        ui.painter().hline(lower.x_range(), lower.center().y, Stroke::new(1.0, theme::LINE));
-        draw_waveform(ui.painter(), lower, &take.overview, theme::ACCENT);
+        ui.painter().hline(lower.x_range(), lower.center().y, Stroke::new(1.0, screen::LINE));
+        draw_waveform(ui.painter(), lower, &take.overview, screen::WAVE);
         time_axis(ui.painter(), lower, take.seconds());
         for head in view.session.shared().playheads.sounding().filter(|head| head.clip == take.id) {
             let x = well.left() + well.width() * (head.seconds / take.seconds()).clamp(0.0, 1.0);
-            ui.painter().vline(x, well.y_range(), Stroke::new(1.5, theme::SOUND));
+            ui.painter().vline(x, well.y_range(), Stroke::new(1.5, screen::SOUND));
         }
 
         self.selection.paint(ui.painter(), upper, take.seconds());
@@ -116,7 +117,7 @@ impl Display {
             Align2::LEFT_BOTTOM,
             caption,
             theme::font(11.5),
-            theme::DIM,
+            theme::dim(),
         );
 
         let response = ui.interact(well, ui.scope_id().with("display"), Sense::click_and_drag());
@@ -188,14 +189,14 @@ fn time_axis(painter: &Painter, rect: Rect, seconds: f32) {
     for mark in 1..(seconds / step).ceil() as usize {
         let time = mark as f32 * step;
         let x = rect.left() + rect.width() * time / seconds;
-        painter.vline(x, rect.bottom() - 5.0..=rect.bottom(), Stroke::new(1.0, theme::DIM));
+        painter.vline(x, rect.bottom() - 5.0..=rect.bottom(), Stroke::new(1.0, screen::DIM));
         let text = if step < 0.1 { format!("{time:.2} s") } else { format!("{time:.1} s") };
         painter.text(
             pos2(x - 3.0, rect.bottom() - 1.0),
             Align2::RIGHT_BOTTOM,
             text,
             theme::font(9.5),
-            theme::DIM,
+            screen::DIM,
         );
     }
 }
@@ -203,11 +204,11 @@ fn time_axis(painter: &Painter, rect: Rect, seconds: f32) {
 /// How far the request is, over the picture.
 fn progress(painter: &Painter, well: Rect, job: &Job) {
     let bar = Rect::from_min_max(pos2(well.left(), well.bottom() - 4.0), well.right_bottom());
-    painter.rect_filled(bar, CornerRadius::same(2), theme::LINE);
+    painter.rect_filled(bar, CornerRadius::same(2), screen::LINE);
     let done = bar.with_max_x(bar.left() + bar.width() * job.fraction());
-    painter.rect_filled(done, CornerRadius::same(2), theme::ACCENT);
+    painter.rect_filled(done, CornerRadius::same(2), screen::WAVE);
 
-    let text = painter.layout_no_wrap(job.describe(), theme::font(13.0), theme::TEXT);
+    let text = painter.layout_no_wrap(job.describe(), theme::font(13.0), screen::TEXT);
     let at = if job.preview.is_some() || job.has_sound {
         pos2(well.left() + 12.0, well.bottom() - 14.0 - text.size().y)
     } else {
@@ -215,7 +216,7 @@ fn progress(painter: &Painter, well: Rect, job: &Job) {
     };
     let back = Rect::from_min_size(at, text.size()).expand2(vec2(8.0, 4.0));
     painter.rect_filled(back, theme::CORNER, Color32::from_black_alpha(180));
-    painter.galley(at, text, theme::TEXT);
+    painter.galley(at, text, screen::TEXT);
 }
 
 /// What to do, for those who see the window for the first time.
@@ -227,16 +228,16 @@ fn welcome(ui: &mut Ui, well: Rect, view: &View) {
     let lines = ((well.height() / line) as usize).clamp(1, lines);
     let mut y = well.center().y - (lines - 1) as f32 / 2.0 * line;
     let text = "Describe a sound, press Enter, play it on the keys. Or try one of these:";
-    ui.painter().text(pos2(well.center().x, y), Align2::CENTER_CENTER, text, theme::font(13.0), theme::DIM);
+    ui.painter().text(pos2(well.center().x, y), Align2::CENTER_CENTER, text, theme::font(13.0), screen::DIM);
     for example in EXAMPLES.into_iter().take(lines - 1) {
         y += line;
-        let galley = ui.painter().layout_no_wrap(example.to_owned(), theme::font(13.5), theme::TEXT);
+        let galley = ui.painter().layout_no_wrap(example.to_owned(), theme::font(13.5), screen::TEXT);
         let rect = Rect::from_center_size(pos2(well.center().x, y), galley.size() + vec2(28.0, 10.0));
         let response = ui.interact(rect, ui.scope_id().with(example), Sense::click());
-        let fill = if response.hovered() { theme::HOVERED } else { theme::RAISED };
+        let fill = if response.hovered() { screen::HOVERED } else { screen::RAISED };
         ui.painter().rect_filled(rect, CornerRadius::same(13), fill);
         super::widgets::focus_ring(ui, rect, &response);
-        ui.painter().galley(rect.center() - galley.size() / 2.0, galley, theme::TEXT);
+        ui.painter().galley(rect.center() - galley.size() / 2.0, galley, screen::TEXT);
         if response.clicked() {
             view.session.with(|model| model.project.prompt = example.to_owned());
             view.generate();

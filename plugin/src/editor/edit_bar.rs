@@ -96,7 +96,7 @@ impl EditBar {
             .show(|ui| {
                 ui.horizontal(|ui| {
                     number_field(ui, &mut self.extend, 0.2..=9.0, EXTEND_SECONDS, 58.0, "Seconds to add");
-                    ui.label(RichText::new("seconds more").color(theme::DIM));
+                    ui.label(RichText::new("seconds more").color(theme::dim()));
                 });
                 ui.horizontal(|ui| {
                     let seconds = self.extend;
@@ -141,14 +141,14 @@ impl EditBar {
             .width(320.0)
             .close_behavior(PopupCloseBehavior::CloseOnClickOutside)
             .show(|ui| {
-                ui.label(RichText::new("From the text above to:").color(theme::DIM));
+                ui.label(RichText::new("From the text above to:").color(theme::dim()));
                 let field = TextEdit::singleline(&mut self.other_prompt)
                     .hint_text("another sound")
                     .char_limit(MAX_PROMPT_CHARS)
                     .desired_width(300.0);
                 ui.add(field);
                 ui.horizontal(|ui| {
-                    ui.label(RichText::new("Share of the first").color(theme::DIM));
+                    ui.label(RichText::new("Share of the first").color(theme::dim()));
                     number_field(ui, &mut self.at, 0.0..=1.0, 0.5, 58.0, "Share of the first text");
                     let is_ready = !self.other_prompt.trim().is_empty();
                     ui.add_enabled_ui(is_ready, |ui| {

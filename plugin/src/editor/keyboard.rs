@@ -85,17 +85,17 @@ impl KeyShape {
 
     fn draw(&self, ui: &Ui, is_pressed: bool, is_root: bool) {
         let fill = match (is_pressed, self.is_black) {
-            (true, _) => theme::SOUND,
+            (true, _) => theme::sound(),
             (false, true) => Color32::from_rgb(0x22, 0x25, 0x2E),
             (false, false) => Color32::from_rgb(0xD6, 0xD9, 0xE0),
         };
         let corners = CornerRadius { nw: 0, ne: 0, sw: 3, se: 3 };
         ui.painter().rect_filled(self.rect, corners, fill);
-        let line = Stroke::new(1.0, theme::BACKGROUND);
+        let line = Stroke::new(1.0, theme::background());
         ui.painter().rect_stroke(self.rect, corners, line, StrokeKind::Inside);
         let foot = pos2(self.rect.center().x, self.rect.bottom() - 8.0);
         if is_root {
-            ui.painter().circle_filled(foot, 4.0, theme::ACCENT);
+            ui.painter().circle_filled(foot, 4.0, theme::accent());
         } else if self.number.is_multiple_of(12) {
             let name = key_name(i32::from(self.number));
             let colour = Color32::from_rgb(0x60, 0x66, 0x74);

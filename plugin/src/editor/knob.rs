@@ -23,7 +23,7 @@ pub fn knob<P: Param>(ui: &mut Ui, rect: Rect, param: &P, setter: &ParamSetter, 
         Align2::CENTER_TOP,
         label,
         theme::font(11.0),
-        theme::DIM,
+        theme::dim(),
     );
     let response = ui.interact(dial, id, Sense::click_and_drag());
     drag(ui, &response, param, setter, 1.0);
@@ -49,12 +49,12 @@ pub fn drag_field<P: Param>(
     let (rect, response) =
         ui.allocate_exact_size(vec2(width, theme::CONTROL_HEIGHT), Sense::click_and_drag());
     let id = ui.scope_id().with(label);
-    ui.painter().rect_filled(rect, theme::CORNER, theme::WELL);
+    ui.painter().rect_filled(rect, theme::CORNER, theme::well());
     let track = rect.shrink2(vec2(6.0, 0.0)).with_min_y(rect.bottom() - 2.0);
     let fill =
         track.with_max_x(track.left() + track.width() * param.unmodulated_normalized_value().min(most));
-    ui.painter().rect_filled(track, 0.0, theme::LINE);
-    ui.painter().rect_filled(fill, 0.0, theme::ACCENT);
+    ui.painter().rect_filled(track, 0.0, theme::line());
+    ui.painter().rect_filled(fill, 0.0, theme::accent());
     if !is_typing(ui, id) {
         drag(ui, &response, param, setter, most);
     }
@@ -65,7 +65,7 @@ pub fn drag_field<P: Param>(
         Align2::LEFT_CENTER,
         label,
         theme::font(12.0),
-        theme::DIM,
+        theme::dim(),
     );
     let value = rect.with_min_x(label.right() + 4.0).with_max_x(rect.right() - 4.0);
     let typing = value_field_in(ui, value, id, param, setter, theme::font(13.0), most, &response);
@@ -148,7 +148,7 @@ fn value_field_in<P: Param>(
     let shown = param.normalized_value_to_string(param.unmodulated_normalized_value().min(most), true);
     let place = typed(id);
     let Some(mut text) = ui.data(|data| data.get_temp::<String>(place)) else {
-        let colour = if response.hovered() { theme::ACCENT } else { theme::TEXT };
+        let colour = if response.hovered() { theme::accent_text() } else { theme::text() };
         ui.painter().text(rect.center(), Align2::CENTER_CENTER, &shown, font, colour);
         if response.clicked() {
             ui.data_mut(|data| data.insert_temp(place, shown));
@@ -187,14 +187,14 @@ fn draw_dial(painter: &Painter, centre: Pos2, value: f32, default: f32, is_hot: 
         let points = (0..=32).map(|i| point(from + (to - from) * i as f32 / 32.0, radius)).collect();
         painter.line(points, stroke);
     };
-    arc(0.0, 1.0, Stroke::new(3.0, theme::LINE));
+    arc(0.0, 1.0, Stroke::new(3.0, theme::line()));
     // Controls with their rest in the middle show how far they are from it.
     let from = if (default - 0.5).abs() < 0.01 { default } else { 0.0 };
     if (value - from).abs() > 1e-3 {
-        arc(from, value, Stroke::new(3.0, theme::ACCENT));
+        arc(from, value, Stroke::new(3.0, theme::accent()));
     }
-    painter.circle_filled(centre, 11.0, if is_hot { theme::HOVERED } else { theme::RAISED });
-    painter.line_segment([point(value, 4.0), point(value, 10.0)], Stroke::new(2.0, theme::TEXT));
+    painter.circle_filled(centre, 11.0, if is_hot { theme::hovered() } else { theme::raised() });
+    painter.line_segment([point(value, 4.0), point(value, 10.0)], Stroke::new(2.0, theme::text()));
 }
 
 /// Name and value for screen readers.

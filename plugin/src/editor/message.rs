@@ -21,7 +21,7 @@ pub fn show(ui: &mut Ui, view: &View) {
         (None, None) => return,
     };
     let (fill, colour) =
-        if is_error { (theme::ERROR_BACK, theme::ERROR) } else { (theme::RAISED, theme::TEXT) };
+        if is_error { (theme::error_back(), theme::error()) } else { (theme::raised(), theme::text()) };
     let width = ui.available_width();
     let text_width = width - BUTTONS_WIDTH - 2.0 * MARGIN.x;
     let text_height = ui.painter().layout(text.clone(), theme::font(13.0), colour, text_width).size().y;

@@ -16,6 +16,7 @@ mod knob;
 mod message;
 mod pack_menu;
 mod pad_strip;
+mod palette;
 mod prompt_bar;
 mod scale;
 mod selection;

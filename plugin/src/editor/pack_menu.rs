@@ -62,7 +62,7 @@ fn current_name(view: &View) -> String {
 
 /// The closed selector.
 fn draw_selector(ui: &Ui, rect: Rect, response: &Response, view: &View, name: &str, is_open: bool) {
-    let fill = if response.hovered() || is_open { theme::HOVERED } else { theme::RAISED };
+    let fill = if response.hovered() || is_open { theme::hovered() } else { theme::raised() };
     ui.painter().rect_filled(rect, theme::CORNER, fill);
     focus_ring(ui, rect, response);
     let label = ui.painter().text(
@@ -70,18 +70,18 @@ fn draw_selector(ui: &Ui, rect: Rect, response: &Response, view: &View, name: &s
         Align2::LEFT_CENTER,
         "Model",
         theme::font(12.0),
-        theme::DIM,
+        theme::dim(),
     );
     let colour = match view.model.standing {
-        Standing::Unavailable(_) => theme::ERROR,
-        _ => theme::TEXT,
+        Standing::Unavailable(_) => theme::error(),
+        _ => theme::text(),
     };
     let left = label.right() + 10.0;
     let galley = in_lines(ui, name, theme::font(13.0), colour, rect.right() - 24.0 - left, 1);
     ui.painter().galley(pos2(left, rect.center().y - galley.size().y / 2.0), galley, colour);
     let tip = pos2(rect.right() - 13.0, rect.center().y + 2.0);
     let arrow = vec![tip + vec2(-4.0, -4.0), tip, tip + vec2(4.0, -4.0)];
-    ui.painter().line(arrow, Stroke::new(1.5, theme::DIM));
+    ui.painter().line(arrow, Stroke::new(1.5, theme::dim()));
 }
 
 /// The open list.
@@ -89,7 +89,7 @@ fn list(ui: &mut Ui, view: &View) {
     ui.set_width(LIST_WIDTH);
     ui.spacing_mut().item_spacing.y = 4.0;
     let Some(library) = &view.model.packs else {
-        ui.label(RichText::new("Looking for models").color(theme::DIM));
+        ui.label(RichText::new("Looking for models").color(theme::dim()));
         return;
     };
     ScrollArea::vertical().max_height(MOST_HEIGHT).show(ui, |ui| {
@@ -120,7 +120,7 @@ fn list(ui: &mut Ui, view: &View) {
         }
     });
     for note in library.notes() {
-        ui.add(Label::new(RichText::new(note).font(theme::font(11.0)).color(theme::DIM)).wrap());
+        ui.add(Label::new(RichText::new(note).font(theme::font(11.0)).color(theme::dim())).wrap());
     }
     ui.horizontal(|ui| {
         if text_button(ui, "Open packs folder", "Models that you put here are found").clicked() {
@@ -199,9 +199,9 @@ impl Entry<'_> {
     fn show(self, ui: &mut Ui, is_chosen: bool, is_usable: bool) -> Response {
         let sense = if is_usable { Sense::click() } else { Sense::hover() };
         let (name_colour, colour) = if is_usable {
-            (theme::TEXT, theme::DIM)
+            (theme::text(), theme::dim())
         } else {
-            (theme::DIM, theme::ERROR.gamma_multiply(0.8))
+            (theme::dim(), theme::error().gamma_multiply(0.8))
         };
         let width = ui.available_width();
         let text_width = width - 2.0 * ENTRY_MARGIN.x;
@@ -209,11 +209,11 @@ impl Entry<'_> {
         let details = in_lines(ui, self.details, theme::font(11.0), colour, text_width, MOST_LINES);
         let height = name.size().y + 2.0 + details.size().y + 2.0 * ENTRY_MARGIN.y;
         let (rect, response) = ui.allocate_exact_size(vec2(width, height), sense);
-        let fill = if is_usable && response.hovered() { theme::HOVERED } else { theme::RAISED };
+        let fill = if is_usable && response.hovered() { theme::hovered() } else { theme::raised() };
         let fill = if is_usable { fill } else { Color32::TRANSPARENT };
         ui.painter().rect_filled(rect, theme::CORNER, fill);
         if is_chosen {
-            let stroke = Stroke::new(1.5, if is_usable { theme::ACCENT } else { theme::ERROR });
+            let stroke = Stroke::new(1.5, if is_usable { theme::accent() } else { theme::error() });
             ui.painter().rect_stroke(rect, theme::CORNER, stroke, StrokeKind::Inside);
         }
         focus_ring(ui, rect, &response);

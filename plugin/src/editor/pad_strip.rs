@@ -61,23 +61,23 @@ impl PadStrip {
         let is_sounding = view.session.shared().playheads.sounding().any(|head| head.pad == pad);
         let is_target = response.dnd_hover_payload::<Dragged>().is_some();
         let fill = match (take.is_some(), response.hovered() || is_target) {
-            (true, false) => theme::RAISED,
-            (false, false) => theme::PANEL,
-            (_, true) => theme::HOVERED,
+            (true, false) => theme::raised(),
+            (false, false) => theme::panel(),
+            (_, true) => theme::hovered(),
         };
         let painter = ui.painter().with_clip_rect(rect);
         painter.rect_filled(rect, theme::CORNER, fill);
         if let Some(take) = take {
-            let colour = if is_sounding { theme::SOUND } else { theme::DIM.gamma_multiply(0.6) };
+            let colour = if is_sounding { theme::sound() } else { theme::dim().gamma_multiply(0.6) };
             draw_waveform(&painter, rect.shrink2(vec2(4.0, 3.0)), &take.overview, colour);
         }
-        let colour = if take.is_some() { theme::TEXT } else { theme::DIM };
+        let colour = if take.is_some() { theme::text() } else { theme::dim() };
         let number = painter.layout_no_wrap((pad + 1).to_string(), theme::bold(11.0), colour);
         let at = rect.left_top() + vec2(6.0, 3.0);
         let back = Rect::from_min_size(at, number.size()).expand2(vec2(2.0, 0.0));
         painter.rect_filled(back, 3.0, fill.gamma_multiply(0.8));
         painter.galley(at, number, colour);
-        let outline = if is_target || is_selected { theme::ACCENT } else { theme::LINE };
+        let outline = if is_target || is_selected { theme::accent() } else { theme::line() };
         let thickness = if is_target || is_selected { 1.5 } else { 1.0 };
         ui.painter().rect_stroke(rect, theme::CORNER, Stroke::new(thickness, outline), StrokeKind::Inside);
         focus_ring(ui, rect, &response);
@@ -132,9 +132,9 @@ pub fn follow(ui: &Ui, view: &View) {
     let name: String = take.name().chars().take(40).collect();
     let painter =
         ui.ctx().layer_painter(egui::LayerId::new(egui::Order::Tooltip, egui::Id::unique("dragged sound")));
-    let text = painter.layout_no_wrap(name, theme::font(12.0), theme::TEXT);
+    let text = painter.layout_no_wrap(name, theme::font(12.0), theme::text());
     let back = Rect::from_min_size(at + vec2(14.0, 6.0), text.size() + vec2(16.0, 8.0));
-    painter.rect_filled(back, theme::CORNER, theme::RAISED);
-    painter.rect_stroke(back, theme::CORNER, Stroke::new(1.0, theme::ACCENT), StrokeKind::Inside);
+    painter.rect_filled(back, theme::CORNER, theme::raised());
+    painter.rect_stroke(back, theme::CORNER, Stroke::new(1.0, theme::accent()), StrokeKind::Inside);
     painter.galley(back.min + vec2(8.0, 4.0), text, Color32::PLACEHOLDER);
 }

@@ -61,7 +61,7 @@ impl PromptBar {
                 }
                 let done = button.with_max_x(button.left() + button.width() * job.fraction());
                 let bar = done.with_min_y(done.bottom() - 3.0);
-                ui.painter().rect_filled(bar, CornerRadius::same(1), theme::ACCENT);
+                ui.painter().rect_filled(bar, CornerRadius::same(1), theme::accent());
             }
         }
     }
@@ -71,10 +71,10 @@ impl PromptBar {
 fn big_button(ui: &Ui, rect: Rect, text: &str, is_primary: bool) -> Response {
     let response = ui.interact(rect, ui.scope_id().with("generate or cancel"), Sense::click());
     let (fill, colour) = match (is_primary, response.hovered()) {
-        (true, false) => (theme::ACCENT, theme::ON_ACCENT),
-        (true, true) => (theme::ACCENT.gamma_multiply(1.15), theme::ON_ACCENT),
-        (false, false) => (theme::RAISED, theme::TEXT),
-        (false, true) => (theme::HOVERED, theme::TEXT),
+        (true, false) => (theme::accent(), theme::on_accent()),
+        (true, true) => (theme::accent().gamma_multiply(1.15), theme::on_accent()),
+        (false, false) => (theme::raised(), theme::text()),
+        (false, true) => (theme::hovered(), theme::text()),
     };
     let offset = if response.is_pointer_button_down_on() { 1.0 } else { 0.0 };
     ui.painter().rect_filled(rect, theme::CORNER, fill);

@@ -7,7 +7,7 @@ use soundlocd_engine::{
     codec::mel::{band_at_hz, hz_at_band},
 };
 
-use super::theme;
+use super::palette::screen;
 use crate::take::Take;
 
 /// Shortest drag that draws a rectangle rather than plays, in pixels.
@@ -73,7 +73,7 @@ impl Selection {
         };
         let drawn =
             Rect::from_min_max(pos2(x(region.start), y(region.high)), pos2(x(region.end), y(region.low)));
-        painter.rect_filled(drawn, 0.0, theme::TEXT.gamma_multiply(0.12));
-        painter.rect_stroke(drawn, 0.0, Stroke::new(1.5, theme::SOUND), StrokeKind::Inside);
+        painter.rect_filled(drawn, 0.0, screen::TEXT.gamma_multiply(0.12));
+        painter.rect_stroke(drawn, 0.0, Stroke::new(1.5, screen::SOUND), StrokeKind::Inside);
     }
 }

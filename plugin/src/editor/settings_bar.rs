@@ -132,7 +132,7 @@ impl SettingsBar {
             Align2::LEFT_CENTER,
             "Seed",
             theme::font(12.0),
-            theme::DIM,
+            theme::dim(),
         );
         if response.changed() {
             self.typed_seed = Some(text.clone());

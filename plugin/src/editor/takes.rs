@@ -22,13 +22,13 @@ pub struct Takes;
 impl Takes {
     /// Draws the list into `area`, newest first.
     pub fn show(&mut self, ui: &mut Ui, area: Rect, view: &View) {
-        ui.painter().rect_filled(area, theme::CORNER, theme::PANEL);
+        ui.painter().rect_filled(area, theme::CORNER, theme::panel());
         let title = area.left_top() + vec2(10.0, 8.0);
         let text = match view.model.arrangement.takes.len() {
             0 => "Sounds".to_owned(),
             count => format!("Sounds ({count})"),
         };
-        ui.painter().text(title, Align2::LEFT_TOP, text, theme::bold(12.0), theme::DIM);
+        ui.painter().text(title, Align2::LEFT_TOP, text, theme::bold(12.0), theme::dim());
         let list = area.with_min_y(area.top() + 28.0).shrink2(vec2(6.0, 0.0));
         if view.model.arrangement.takes.is_empty() {
             let hint = "What you make is listed here.";
@@ -37,7 +37,7 @@ impl Takes {
                 Align2::CENTER_TOP,
                 hint,
                 theme::font(12.0),
-                theme::DIM,
+                theme::dim(),
             );
             return;
         }
@@ -67,25 +67,30 @@ fn entry(ui: &mut Ui, take: &Take, view: &View) {
         }
     }
     let is_playing = view.model.playing.as_ref().is_some_and(|playing| playing.id == take.id);
-    let fill = if response.contains_pointer() { theme::HOVERED } else { theme::RAISED };
+    let fill = if response.contains_pointer() { theme::hovered() } else { theme::raised() };
     ui.painter().rect_filled(rect, theme::CORNER, fill);
     if is_playing {
-        ui.painter().rect_stroke(rect, theme::CORNER, Stroke::new(1.5, theme::ACCENT), StrokeKind::Inside);
+        ui.painter().rect_stroke(rect, theme::CORNER, Stroke::new(1.5, theme::accent()), StrokeKind::Inside);
     }
     focus_ring(ui, rect, &response);
 
     let provenance = &take.clip.provenance;
     let inner = rect.shrink2(vec2(8.0, 5.0));
     let painter = ui.painter().with_clip_rect(inner);
-    painter.text(inner.left_top(), Align2::LEFT_TOP, take.name(), theme::font(12.0), theme::TEXT);
+    painter.text(inner.left_top(), Align2::LEFT_TOP, take.name(), theme::font(12.0), theme::text());
     let details =
         format!("{:.1} s  ·  seed {}  ·  {}", take.seconds(), provenance.seed, provenance.variation + 1);
-    painter.text(inner.left_bottom(), Align2::LEFT_BOTTOM, details, theme::font(10.5), theme::DIM);
+    painter.text(inner.left_bottom(), Align2::LEFT_BOTTOM, details, theme::font(10.5), theme::dim());
     let wave = Rect::from_min_max(
         pos2(inner.left(), inner.top() + 15.0),
         pos2(inner.right(), inner.bottom() - 13.0),
     );
-    draw_waveform(ui.painter(), wave, &take.overview, if is_playing { theme::ACCENT } else { theme::DIM });
+    draw_waveform(
+        ui.painter(),
+        wave,
+        &take.overview,
+        if is_playing { theme::accent() } else { theme::dim() },
+    );
 
     let mut over_button = false;
     if response.contains_pointer() {

@@ -1,38 +1,13 @@
-//! Colours, fonts and measures of the window.
+//! Fonts and measures of the window, and its style in the chosen [palette](super::palette).
 
 use std::sync::Arc;
 
 use egui::{
-    Color32, CornerRadius, FontData, FontDefinitions, FontFamily, FontId, Margin, Stroke, TextStyle, Theme,
-    Visuals, vec2,
+    CornerRadius, FontData, FontDefinitions, FontFamily, FontId, Margin, Stroke, TextStyle, Theme, Visuals,
+    vec2,
 };
 
-/// Behind everything.
-pub const BACKGROUND: Color32 = Color32::from_rgb(0x14, 0x16, 0x1C);
-/// Areas that group controls.
-pub const PANEL: Color32 = Color32::from_rgb(0x1B, 0x1E, 0x26);
-/// Wells: the display, text fields.
-pub const WELL: Color32 = Color32::from_rgb(0x0E, 0x10, 0x16);
-/// Buttons.
-pub const RAISED: Color32 = Color32::from_rgb(0x2A, 0x2E, 0x3A);
-/// Buttons under the pointer.
-pub const HOVERED: Color32 = Color32::from_rgb(0x36, 0x3B, 0x4A);
-/// Outlines and tracks.
-pub const LINE: Color32 = Color32::from_rgb(0x37, 0x3D, 0x4C);
-/// Text.
-pub const TEXT: Color32 = Color32::from_rgb(0xE8, 0xEA, 0xF0);
-/// Text that can wait: labels, hints. At least 4.5:1 against [`PANEL`].
-pub const DIM: Color32 = Color32::from_rgb(0x98, 0xA0, 0xB4);
-/// What is selected or can be done next.
-pub const ACCENT: Color32 = Color32::from_rgb(0xFF, 0xA1, 0x45);
-/// Text on [`ACCENT`].
-pub const ON_ACCENT: Color32 = Color32::from_rgb(0x20, 0x14, 0x06);
-/// What sounds now.
-pub const SOUND: Color32 = Color32::from_rgb(0x5F, 0xE0, 0xC4);
-/// What went wrong.
-pub const ERROR: Color32 = Color32::from_rgb(0xFF, 0x7B, 0x7B);
-/// Behind an error message.
-pub const ERROR_BACK: Color32 = Color32::from_rgb(0x3A, 0x1E, 0x24);
+pub use super::palette::*;
 
 /// Space around and between areas.
 pub const GAP: f32 = 10.0;
@@ -60,7 +35,12 @@ pub fn bold(size: f32) -> FontId {
 /// Gives the window its fonts and style.
 pub fn apply(context: &egui::Context) {
     context.set_fonts(fonts());
-    context.set_theme(Theme::Dark);
+    restyle(context);
+}
+
+/// Gives the window the style of the chosen palette.
+pub fn restyle(context: &egui::Context) {
+    context.set_theme(if is_light() { Theme::Light } else { Theme::Dark });
     context.all_styles_mut(|style| {
         style.visuals = visuals();
         style.text_styles = [
@@ -97,31 +77,31 @@ fn fonts() -> FontDefinitions {
 }
 
 fn visuals() -> Visuals {
-    let mut visuals = Visuals::dark();
-    visuals.override_text_color = Some(TEXT);
-    visuals.panel_fill = BACKGROUND;
-    visuals.window_fill = PANEL;
-    visuals.window_stroke = Stroke::new(1.0, LINE);
-    visuals.extreme_bg_color = WELL;
-    visuals.selection.bg_fill = ACCENT.gamma_multiply(0.45);
-    visuals.selection.stroke = Stroke::new(1.0, ACCENT);
-    visuals.text_cursor.stroke = Stroke::new(2.0, ACCENT);
+    let mut visuals = if is_light() { Visuals::light() } else { Visuals::dark() };
+    visuals.override_text_color = Some(text());
+    visuals.panel_fill = background();
+    visuals.window_fill = panel();
+    visuals.window_stroke = Stroke::new(1.0, line());
+    visuals.extreme_bg_color = well();
+    visuals.selection.bg_fill = accent().gamma_multiply(0.45);
+    visuals.selection.stroke = Stroke::new(1.0, accent());
+    visuals.text_cursor.stroke = Stroke::new(2.0, accent());
     visuals.button_frame = true;
     let states = &mut visuals.widgets;
     for (state, fill, stroke) in [
-        (&mut states.inactive, RAISED, Stroke::NONE),
-        (&mut states.hovered, HOVERED, Stroke::new(1.0, LINE)),
-        (&mut states.active, HOVERED, Stroke::new(1.0, ACCENT)),
-        (&mut states.open, HOVERED, Stroke::new(1.0, LINE)),
+        (&mut states.inactive, raised(), Stroke::NONE),
+        (&mut states.hovered, hovered(), Stroke::new(1.0, line())),
+        (&mut states.active, hovered(), Stroke::new(1.0, accent())),
+        (&mut states.open, hovered(), Stroke::new(1.0, line())),
     ] {
         state.bg_fill = fill;
         state.weak_bg_fill = fill;
         state.bg_stroke = stroke;
-        state.fg_stroke = Stroke::new(1.0, TEXT);
+        state.fg_stroke = Stroke::new(1.0, text());
         state.corner_radius = CORNER;
         state.expansion = 0.0;
     }
-    states.noninteractive.bg_stroke = Stroke::new(1.0, LINE);
+    states.noninteractive.bg_stroke = Stroke::new(1.0, line());
     visuals
 }
 

@@ -46,8 +46,8 @@ pub fn icon_button_at(
     is_on: bool,
     hint: &str,
 ) -> Response {
-    let fill = if response.hovered() { theme::HOVERED } else { theme::RAISED };
-    let colour = if is_on { theme::ACCENT } else { theme::TEXT };
+    let fill = if response.hovered() { theme::hovered() } else { theme::raised() };
+    let colour = if is_on { theme::accent_text() } else { theme::text() };
     ui.painter().rect_filled(rect, theme::CORNER, fill);
     focus_ring(ui, rect, &response);
     draw(ui.painter(), icon, rect.shrink(rect.height() * 0.25), colour);
@@ -67,9 +67,9 @@ pub const SWITCH_SIZE: Vec2 = vec2(34.0, 18.0);
 pub fn switch_at(ui: &Ui, track: Rect, response: &Response, is_on: bool, name: &str) {
     let is_enabled = response.sense.senses_click();
     let (fill, knob) = match (is_on, is_enabled && response.hovered()) {
-        (true, _) => (theme::ACCENT, theme::ON_ACCENT),
-        (false, true) => (theme::LINE.gamma_multiply(1.3), theme::TEXT),
-        (false, false) => (theme::LINE, if is_enabled { theme::TEXT } else { theme::DIM }),
+        (true, _) => (theme::accent(), theme::on_accent()),
+        (false, true) => (theme::line().gamma_multiply(1.3), theme::text()),
+        (false, false) => (theme::line(), if is_enabled { theme::text() } else { theme::dim() }),
     };
     let radius = track.height() / 2.0;
     ui.painter().rect_filled(track, radius, fill);
@@ -98,7 +98,7 @@ pub fn number_field(
     let size = vec2(width, theme::CONTROL_HEIGHT);
     let response = ui.scope(|ui| {
         ui.spacing_mut().interact_size = size;
-        ui.visuals_mut().widgets.inactive.weak_bg_fill = theme::WELL;
+        ui.visuals_mut().widgets.inactive.weak_bg_fill = theme::well();
         ui.add_sized(size, field)
     });
     let mut response = response.inner;
@@ -111,8 +111,8 @@ pub fn number_field(
     }
     let track = response.rect.shrink2(vec2(6.0, 0.0)).with_min_y(response.rect.bottom() - 2.0);
     let share = (*value - least) / (most - least);
-    ui.painter().rect_filled(track, 0.0, theme::LINE);
-    ui.painter().rect_filled(track.with_max_x(track.left() + track.width() * share), 0.0, theme::ACCENT);
+    ui.painter().rect_filled(track, 0.0, theme::line());
+    ui.painter().rect_filled(track.with_max_x(track.left() + track.width() * share), 0.0, theme::accent());
     focus_ring(ui, response.rect, &response);
     ui.ctx().accesskit_node_builder(response.id, |node| node.set_label(name));
     (response, is_over)
@@ -150,7 +150,7 @@ pub fn draw(painter: &Painter, icon: Icon, square: Rect, colour: Color32) {
             let back = Rect::from_min_max(at(0.3, 0.0), at(0.95, 0.7));
             let front = Rect::from_min_max(at(0.05, 0.3), at(0.7, 1.0));
             painter.rect_stroke(back, CornerRadius::same(2), stroke, StrokeKind::Middle);
-            painter.rect_filled(front, CornerRadius::same(2), theme::RAISED);
+            painter.rect_filled(front, CornerRadius::same(2), theme::raised());
             painter.rect_stroke(front, CornerRadius::same(2), stroke, StrokeKind::Middle);
         }
         Icon::Close => {
@@ -186,12 +186,12 @@ pub fn draw(painter: &Painter, icon: Icon, square: Rect, colour: Color32) {
 /// A row of choices of which one is taken, behind its name. Answers the choice clicked.
 pub fn segmented(ui: &mut Ui, name: &str, choices: &[&str], selected: usize) -> Option<usize> {
     let padding = 10.0;
-    let label = ui.painter().layout_no_wrap(name.to_owned(), theme::font(12.0), theme::DIM);
+    let label = ui.painter().layout_no_wrap(name.to_owned(), theme::font(12.0), theme::dim());
     let label_width = label.size().x + 12.0;
     let widths: Vec<f32> = choices
         .iter()
         .map(|text| {
-            let galley = ui.painter().layout_no_wrap((*text).to_owned(), theme::font(13.0), theme::TEXT);
+            let galley = ui.painter().layout_no_wrap((*text).to_owned(), theme::font(13.0), theme::text());
             galley.size().x + 2.0 * padding
         })
         .collect();
@@ -199,9 +199,9 @@ pub fn segmented(ui: &mut Ui, name: &str, choices: &[&str], selected: usize) -> 
         vec2(label_width + widths.iter().sum::<f32>(), theme::CONTROL_HEIGHT),
         Sense::hover(),
     );
-    ui.painter().rect_filled(rect, theme::CORNER, theme::RAISED);
+    ui.painter().rect_filled(rect, theme::CORNER, theme::raised());
     let label_at = pos2(rect.left() + 8.0, rect.center().y - label.size().y / 2.0);
-    ui.painter().galley(label_at, label, theme::DIM);
+    ui.painter().galley(label_at, label, theme::dim());
     let mut left = rect.left() + label_width;
     let mut clicked = None;
     for (index, (text, width)) in choices.iter().zip(widths).enumerate() {
@@ -210,9 +210,9 @@ pub fn segmented(ui: &mut Ui, name: &str, choices: &[&str], selected: usize) -> 
         let response = ui.interact(cell, ui.scope_id().with((name, index)), Sense::click());
         let is_on = index == selected;
         let (fill, colour) = match (is_on, response.hovered()) {
-            (true, _) => (theme::ACCENT, theme::ON_ACCENT),
-            (false, true) => (theme::HOVERED, theme::TEXT),
-            (false, false) => (Color32::TRANSPARENT, theme::TEXT),
+            (true, _) => (theme::accent(), theme::on_accent()),
+            (false, true) => (theme::hovered(), theme::text()),
+            (false, false) => (Color32::TRANSPARENT, theme::text()),
         };
         ui.painter().rect_filled(cell.shrink(2.0), CornerRadius::same(4), fill);
         focus_ring(ui, cell, &response);
@@ -229,6 +229,6 @@ pub fn segmented(ui: &mut Ui, name: &str, choices: &[&str], selected: usize) -> 
 /// Marks the control that the keyboard works on.
 pub fn focus_ring(ui: &Ui, rect: Rect, response: &Response) {
     if response.has_focus() {
-        ui.painter().rect_stroke(rect, theme::CORNER, Stroke::new(1.5, theme::ACCENT), StrokeKind::Inside);
+        ui.painter().rect_stroke(rect, theme::CORNER, Stroke::new(1.5, theme::accent()), StrokeKind::Inside);
     }
 }

@@ -1,4 +1,4 @@
-//! The session's thread for adapter files: looks for them and reads them, all of each.
+//! The session's thread for files: looks for adapters and reads them, all of each; reads and keeps preferences.
 //!
 //! Apart from the thread that talks to the engine, which must not wait for a slow disk. Nor does the end of the
 //! session wait: the thread is left to itself then, and the code it runs stays loaded.
@@ -19,7 +19,10 @@ use soundlocd_engine::{
 };
 
 use super::Shared;
-use crate::adapters::{Found, picked};
+use crate::{
+    adapters::{Found, picked},
+    preferences::{self, Preferences},
+};
 
 /// Most files taken from one drop or one dialog.
 const MAX_PICKED: usize = 32;
@@ -34,6 +37,10 @@ pub(super) enum Command {
     Add(Vec<PathBuf>),
     /// Show the user's folder for adapters.
     OpenFolder,
+    /// Read the user's preferences.
+    LoadPreferences,
+    /// Keep a change of the user's preferences.
+    SavePreferences(Box<dyn FnOnce(&mut Preferences) + Send>),
 }
 
 /// Starts the thread.
@@ -59,6 +66,22 @@ fn run(shared: &Weak<Shared>, commands: &Receiver<Command>) {
                 Command::Scan => {}
                 Command::Add(paths) => add(shared, &paths),
                 Command::OpenFolder => open_folder(shared),
+                Command::LoadPreferences => {
+                    preferences::load();
+                    if let Some(shared) = shared.upgrade() {
+                        shared.repaint.request();
+                    }
+                }
+                Command::SavePreferences(change) => {
+                    if let Err(error) = preferences::save(change)
+                        && let Some(shared) = shared.upgrade()
+                    {
+                        shared.tell(
+                            &format!("Your settings could not be kept for the next time: {error}."),
+                            true,
+                        );
+                    }
+                }
             }
         }
     }
