@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Most variations that the window offers at once.
-pub const MAX_VARIATIONS: i32 = 4;
+pub const MAX_VARIATIONS: i32 = soundlocd_engine::service::request::MAX_VARIATIONS as i32;
 /// The hidden change counter runs from 0 to this and starts over.
 pub const MAX_REVISION: i32 = 9_999;
 

@@ -14,6 +14,7 @@ mod job;
 pub mod kit;
 mod pads;
 mod project;
+pub mod queue;
 mod worker;
 
 use std::{
@@ -50,6 +51,7 @@ use crate::{
     state::Project,
     take::Take,
 };
+use queue::Queue;
 use worker::Command;
 
 /// Keys pressed in the window that can wait for the audio thread.
@@ -93,6 +95,8 @@ pub struct Model {
     history: History,
     /// The request that is being worked on.
     pub job: Option<Job>,
+    /// The requests that wait for it.
+    pub queue: Queue,
     /// The last thing that went wrong or is worth saying.
     pub message: Option<Message>,
     /// The model packs on this computer, once somebody has looked.
@@ -153,6 +157,8 @@ pub struct Snapshot {
     pub history: [Option<String>; 2],
     /// See [`Model::job`].
     pub job: Option<Job>,
+    /// Number and prompt of each request that waits.
+    pub queue: Vec<(u64, String)>,
     /// See [`Model::message`].
     pub message: Option<Message>,
     /// See [`Model::packs`].
@@ -237,6 +243,7 @@ impl Session {
             playing: model.playing().cloned(),
             history: model.history.names(),
             job: model.job.clone(),
+            queue: model.queue.listed(),
             message: model.message.clone(),
             packs: model.packs.clone(),
             standing: model.standing(),
@@ -252,7 +259,7 @@ impl Session {
     }
 
     /// Starts making sounds of the current prompt with the project's model and adapters, with a new seed
-    /// unless it is locked. A request that is still running is cancelled; its finished variations stay.
+    /// unless it is locked. While another request is worked on it waits for that.
     /// Without the model or one of the adapters that are switched on there is a message instead.
     pub fn generate(&self, settings: Settings, variations: u32) {
         self.ask(settings, variations, None, None);
@@ -296,20 +303,13 @@ impl Session {
             }
         });
         match request.validate() {
-            Ok(request) => {
-                self.with(|model| {
-                    model.message = None;
-                    let name = model.project.pack.as_ref().map(|pack| pack.name.clone());
-                    model.job = Some(Job::new(&request, name, model.selected));
-                });
-                self.send(Command::Generate(request, model.reference));
-            }
+            Ok(request) => self.enqueue(request, model.reference),
             Err(error) => self.shared.tell(&error.to_string(), true),
         }
         self.shared.repaint.request();
     }
 
-    /// Stops the running request, if there is one.
+    /// Stops the running request, if there is one. Those that wait are then worked on.
     pub fn cancel(&self) {
         let running = self.with(|model| match &mut model.job {
             Some(job) => {

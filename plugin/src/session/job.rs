@@ -19,7 +19,7 @@ pub struct Job {
     pub finished: u32,
     /// Whether one of them could be used.
     pub has_sound: bool,
-    /// When it was asked for.
+    /// When it was begun.
     pub started: Instant,
     /// What is happening now.
     pub phase: Phase,
@@ -67,6 +67,12 @@ impl Job {
             phase: Phase::Waiting { ahead: 0 },
             preview: None,
         }
+    }
+
+    /// It is worked on from now on.
+    #[must_use]
+    pub fn begun(self) -> Self {
+        Self { started: Instant::now(), ..self }
     }
 
     /// Share of the whole request that is done, 0..=1.

@@ -127,6 +127,7 @@ impl Session {
         self.with(|model| {
             // Whatever is still being made belongs to what was open before.
             model.job = None;
+            model.queue.clear();
             model.history.clear();
             model.arrangement = arrangement.clone();
             model.selected = layout.selected;

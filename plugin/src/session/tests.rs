@@ -206,15 +206,18 @@ fn failures_and_bad_prompts_become_messages() {
 }
 
 #[test]
-fn generate_twice_replaces_and_cancel_stops() {
-    let session = Session::with_step_time(Duration::from_millis(20));
-    ask(&session, "first", 4);
-    ask(&session, "second", 1);
-    wait(&session, "end", |model| model.job.is_none());
-    session.with(|model| {
-        assert_eq!(model.playing().unwrap().clip.provenance.prompt, "second");
-    });
-    ask(&session, "third", 4);
+fn requests_wait_for_each_other_in_order_and_can_be_taken_back() {
+    let session = Session::with_step_time(Duration::from_millis(10));
+    for prompt in ["first", "second", "third", "fourth"] {
+        ask(&session, prompt, 1);
+    }
+    let waiting = session.with(|model| model.queue.listed());
+    assert_eq!(
+        waiting.iter().map(|(_, prompt)| prompt.as_str()).collect::<Vec<_>>(),
+        ["second", "third", "fourth"]
+    );
+    session.unqueue(waiting[1].0);
+    // The one that is being worked on ends; those behind it are made all the same.
     wait(&session, "progress", |model| {
         matches!(model.job.as_ref().unwrap().phase, Phase::Making { step: 2.., .. })
     });
@@ -222,8 +225,30 @@ fn generate_twice_replaces_and_cancel_stops() {
     wait(&session, "end", |model| model.job.is_none());
     session.with(|model| {
         assert!(model.message.is_none());
-        assert!(model.arrangement.takes.iter().all(|take| take.clip.provenance.prompt != "third"));
+        let made: Vec<&str> =
+            model.arrangement.takes.iter().map(|take| take.clip.provenance.prompt.as_str()).collect();
+        assert_eq!(made, ["second", "fourth"]);
+        assert_eq!(model.playing().unwrap().clip.provenance.prompt, "fourth");
     });
+}
+
+#[test]
+fn a_full_queue_says_so_and_a_failed_request_does_not_hold_the_next_one_up() {
+    let session = Session::with_step_time(Duration::from_millis(30));
+    for number in 0..queue::MAX_WAITING + 1 {
+        ask(&session, &number.to_string(), 1);
+    }
+    session.with(|model| assert!(model.message.is_none()));
+    ask(&session, "one too many", 1);
+    session.with(|model| {
+        assert!(model.message.as_ref().unwrap().text.contains("16 sounds are waiting"));
+        assert_eq!(model.queue.listed().len(), queue::MAX_WAITING);
+        model.queue.clear();
+    });
+    ask(&session, "panic", 1);
+    ask(&session, "after it", 1);
+    wait(&session, "end", |model| model.job.is_none());
+    session.with(|model| assert_eq!(model.playing().unwrap().clip.provenance.prompt, "after it"));
 }
 
 #[test]

@@ -91,6 +91,7 @@ impl Worker {
     }
 
     fn generate(&mut self, request: Request, pack: PackRef) {
+        // A project was opened: what was being made belongs to another one.
         self.cancel();
         if let Some(connect) = self.connect.take() {
             self.client = Some(connect());
@@ -184,13 +185,21 @@ impl Worker {
         take.illustrate();
     }
 
-    /// The request is over, with a message if it failed.
+    /// The request is over, with a message if it failed; the next one is begun.
     fn finish(&mut self, error: Option<String>) {
         self.current = None;
-        self.shared.model.lock().job = None;
+        let next = {
+            let mut model = self.shared.model.lock();
+            let next = model.queue.pop();
+            model.job = next.as_ref().map(|next| next.job.clone().begun());
+            next
+        };
         match error {
             Some(message) => self.shared.tell(&message, true),
             None => self.shared.repaint.request(),
+        }
+        if let Some(next) = next {
+            self.generate(next.request, next.pack);
         }
     }
 }
