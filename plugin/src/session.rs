@@ -460,7 +460,7 @@ impl Shared {
     }
 
     /// A number for a new take.
-    fn next_take(&self) -> u64 {
+    pub(crate) fn next_take(&self) -> u64 {
         self.last_take.fetch_add(1, Ordering::Relaxed) + 1
     }
 }

@@ -13,7 +13,7 @@ use super::{
     display::Display,
     forwarded_keys::ForwardedKeys,
     keyboard::Keyboard,
-    message, pack_menu,
+    menu, message, pack_menu,
     pad_strip::{self, PadStrip},
     prompt_bar::PromptBar,
     settings_bar::SettingsBar,
@@ -58,6 +58,8 @@ pub struct View<'a> {
 impl View<'_> {
     /// Starts making sounds as everything is set now.
     pub fn generate(&self) {
+        let prompt = self.session.project().prompt;
+        self.session.prefer(move |preferences| preferences.remember(&prompt));
         self.session.generate(self.settings(), self.variations());
     }
 
@@ -113,7 +115,7 @@ impl App {
             keys,
             waker,
             gui_context: None,
-            prompt_bar: PromptBar,
+            prompt_bar: PromptBar::default(),
             settings_bar: SettingsBar::default(),
             display: Display::default(),
             takes: Takes,
@@ -124,8 +126,18 @@ impl App {
         }
     }
 
+    /// Gives the window the look that the user wants.
+    pub(super) fn follow_preferences(&mut self, context: &egui::Context) {
+        let is_light = preferences::current().is_light;
+        if is_light != self.is_light {
+            self.is_light = is_light;
+            theme::set_light(is_light);
+            theme::restyle(context);
+        }
+    }
+
     /// Draws everything.
-    fn draw(&mut self, ui: &mut Ui, context: &GuiContext) {
+    pub(super) fn draw(&mut self, ui: &mut Ui, context: &GuiContext) {
         let view = View {
             session: &self.session,
             params: &self.params,
@@ -200,12 +212,7 @@ impl NiceEguiApp for App {
     fn ui(&mut self, ui: &mut Ui, frame: &mut Frame) {
         self.waker.frame(ui.ctx(), &self.session, || frame.baseview_window().waker());
         self.keys.deliver(ui.ctx());
-        let is_light = preferences::current().is_light;
-        if is_light != self.is_light {
-            self.is_light = is_light;
-            theme::set_light(is_light);
-            theme::restyle(ui.ctx());
-        }
+        self.follow_preferences(ui.ctx());
         adapter_panel::take_dropped(ui.ctx(), &self.session);
         if let Some(context) = self.gui_context.clone() {
             self.draw(ui, &context);
@@ -231,7 +238,9 @@ fn header(ui: &mut Ui, view: &View) {
         theme::font(11.0),
         theme::dim(),
     );
-    let model = rect.with_min_x(rect.right() - MODEL_WIDTH).shrink2(vec2(0.0, 1.0));
+    let menu = rect.with_min_x(rect.right() - theme::CONTROL_HEIGHT).shrink2(vec2(0.0, 1.0));
+    let right = menu.left() - theme::GAP;
+    let model = menu.with_max_x(right).with_min_x(right - MODEL_WIDTH);
     let right = model.left() - theme::GAP;
     let adapters = model.with_max_x(right).with_min_x(right - ADAPTERS_WIDTH);
     let purpose = "Type a sound, play it. Made on your computer.".to_owned();
@@ -242,4 +251,5 @@ fn header(ui: &mut Ui, view: &View) {
     }
     adapter_panel::show(ui, adapters, view);
     pack_menu::show(ui, model, view);
+    menu::show(ui, menu, view);
 }

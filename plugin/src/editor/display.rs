@@ -13,6 +13,7 @@ use super::{
     app::View,
     edit_bar::{self, EditBar},
     palette::screen,
+    prompts,
     selection::Selection,
     theme,
 };
@@ -28,12 +29,6 @@ const SPECTROGRAM_SHARE: f32 = 0.68;
 const CAPTION_HEIGHT: f32 = 18.0;
 /// Lowest display with that line.
 const LOWEST_WITH_CAPTION: f32 = 170.0;
-/// Prompts to click for those who do not know what to ask for.
-const EXAMPLES: [&str; 3] = [
-    "A heavy wooden door slams shut in a hall",
-    "A kalimba plays a slow melancholy melody",
-    "Water drips into a deep cave pool",
-];
 
 /// See the [module](self).
 #[derive(Default)]
@@ -223,13 +218,13 @@ fn progress(painter: &Painter, well: Rect, job: &Job) {
 fn welcome(ui: &mut Ui, well: Rect, view: &View) {
     // Lines as far apart as the height allows, within what can be read and clicked; the example
     // buttons that it has no room for are left out.
-    let lines = 1 + EXAMPLES.len();
+    let lines = 1 + prompts::FIRST.len();
     let line = (well.height() / lines as f32).clamp(28.0, 34.0);
     let lines = ((well.height() / line) as usize).clamp(1, lines);
     let mut y = well.center().y - (lines - 1) as f32 / 2.0 * line;
     let text = "Describe a sound, press Enter, play it on the keys. Or try one of these:";
     ui.painter().text(pos2(well.center().x, y), Align2::CENTER_CENTER, text, theme::font(13.0), screen::DIM);
-    for example in EXAMPLES.into_iter().take(lines - 1) {
+    for example in prompts::FIRST.into_iter().take(lines - 1) {
         y += line;
         let galley = ui.painter().layout_no_wrap(example.to_owned(), theme::font(13.5), screen::TEXT);
         let rect = Rect::from_center_size(pos2(well.center().x, y), galley.size() + vec2(28.0, 10.0));

@@ -5,6 +5,7 @@
 //! stalling (see `waker`), and build nothing until the window is first asked for (scanners create
 //! every plugin's editor).
 
+mod about;
 mod adapter_panel;
 mod app;
 mod controls;
@@ -13,14 +14,19 @@ mod edit_bar;
 mod forwarded_keys;
 mod keyboard;
 mod knob;
+mod menu;
 mod message;
 mod pack_menu;
 mod pad_strip;
 mod palette;
 mod prompt_bar;
+mod prompts;
+mod queue_list;
 mod scale;
 mod selection;
 mod settings_bar;
+#[cfg(test)]
+mod snapshots;
 mod takes;
 mod theme;
 mod waker;

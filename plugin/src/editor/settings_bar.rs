@@ -1,20 +1,16 @@
 //! How the next sound is made: length, number, quality, seed; in low windows, by which model and adapters.
 
-use egui::{Align2, Key, Rect, Sense, TextEdit, Ui, pos2, vec2};
+use egui::{Align2, Key, Rect, Sense, TextEdit, Ui, Vec2, pos2, vec2};
 use nice_plug::prelude::Enum;
 
 use super::{
     adapter_panel,
     app::View,
     knob::{change, drag_field},
-    pack_menu, theme,
+    menu, pack_menu, theme,
     widgets::{Icon, icon_button_at, segmented},
 };
-use crate::{
-    packs::Standing,
-    params::{MAX_VARIATIONS, Quality},
-    session::random_seed,
-};
+use crate::{packs::Standing, params::Quality, session::random_seed};
 use nice_plug::prelude::Param;
 use soundlocd_engine::service::request::MAX_SECONDS;
 
@@ -43,13 +39,8 @@ impl SettingsBar {
             let most = params.length.preview_normalized(longest);
             drag_field(ui, &params.length, setter, ("Length", &hint), 106.0, most);
 
-            let names: Vec<String> = (1..=MAX_VARIATIONS).map(|n| n.to_string()).collect();
-            let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            let selected = usize::try_from(params.variations.value() - 1).unwrap_or(0);
-            if let Some(index) = segmented(ui, "Variations", &names, selected) {
-                let value = params.variations.preview_normalized(index as i32 + 1);
-                change(&params.variations, setter, value);
-            }
+            let hint = "How many different sounds to make of the text, each with a place in the list.";
+            drag_field(ui, &params.variations, setter, ("Variations", hint), 96.0, 1.0);
 
             let selected = params.quality.value().to_index();
             if let Some(index) = segmented(ui, "Quality", Quality::variants(), selected) {
@@ -74,6 +65,8 @@ impl SettingsBar {
                 let (rect, _) =
                     ui.allocate_exact_size(vec2(MODEL_WIDTH, theme::CONTROL_HEIGHT), Sense::hover());
                 pack_menu::show(ui, rect, view);
+                let (rect, _) = ui.allocate_exact_size(Vec2::splat(theme::CONTROL_HEIGHT), Sense::hover());
+                menu::show(ui, rect, view);
             }
         });
     }

@@ -8,7 +8,7 @@ use super::{
     app::View,
     display::draw_waveform,
     pad_strip::Dragged,
-    theme,
+    queue_list, theme,
     widgets::{Icon, focus_ring, icon_button_at},
 };
 use crate::{session::Audition, take::Take};
@@ -30,7 +30,7 @@ impl Takes {
         };
         ui.painter().text(title, Align2::LEFT_TOP, text, theme::bold(12.0), theme::dim());
         let list = area.with_min_y(area.top() + 28.0).shrink2(vec2(6.0, 0.0));
-        if view.model.arrangement.takes.is_empty() {
+        if view.model.arrangement.takes.is_empty() && view.model.queue.is_empty() {
             let hint = "What you make is listed here.";
             ui.painter().text(
                 list.center_top() + vec2(0.0, 14.0),
@@ -44,6 +44,7 @@ impl Takes {
         let mut child = ui.new_child(UiBuilder::new().max_rect(list));
         ScrollArea::vertical().auto_shrink(false).show(&mut child, |ui| {
             ui.spacing_mut().item_spacing.y = 4.0;
+            queue_list::show(ui, view);
             for take in view.model.arrangement.takes.iter().rev() {
                 entry(ui, take, view);
             }

@@ -29,6 +29,12 @@ pub enum Icon {
     Undo,
     /// An arrow bent to the right.
     Redo,
+    /// A clock.
+    History,
+    /// A line.
+    Minus,
+    /// Three lines: a menu.
+    Menu,
 }
 
 /// A square button with a picture; `hint` is its tooltip and its name for screen readers.
@@ -157,6 +163,12 @@ pub fn draw(painter: &Painter, icon: Icon, square: Rect, colour: Color32) {
             line(&[(0.15, 0.15), (0.85, 0.85)]);
             line(&[(0.85, 0.15), (0.15, 0.85)]);
         }
+        Icon::History => {
+            painter.circle_stroke(square.center(), square.width() * 0.48, stroke);
+            line(&[(0.5, 0.22), (0.5, 0.52), (0.72, 0.66)]);
+        }
+        Icon::Minus => line(&[(0.08, 0.5), (0.92, 0.5)]),
+        Icon::Menu => [0.18, 0.5, 0.82].into_iter().for_each(|y| line(&[(0.05, y), (0.95, y)])),
         Icon::Undo | Icon::Redo => {
             let mirror = |x: f32| if icon == Icon::Undo { x } else { 1.0 - x };
             let bow: Vec<_> = (0..=10)
