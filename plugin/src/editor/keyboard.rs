@@ -91,7 +91,7 @@ impl KeyShape {
         };
         let corners = CornerRadius { nw: 0, ne: 0, sw: 3, se: 3 };
         ui.painter().rect_filled(self.rect, corners, fill);
-        let line = Stroke::new(1.0, theme::background());
+        let line = Stroke::new(1.0, if theme::is_light() { theme::line() } else { theme::background() });
         ui.painter().rect_stroke(self.rect, corners, line, StrokeKind::Inside);
         let foot = pos2(self.rect.center().x, self.rect.bottom() - 8.0);
         if is_root {

@@ -52,6 +52,8 @@ impl SettingsBar {
                 let (rect, _) =
                     ui.allocate_exact_size(vec2(ADAPTERS_WIDTH, theme::CONTROL_HEIGHT), Sense::hover());
                 adapter_panel::show(ui, rect, view);
+                let (rect, _) = ui.allocate_exact_size(Vec2::splat(theme::CONTROL_HEIGHT), Sense::hover());
+                menu::show(ui, rect, view);
             }
 
             self.seed(ui, view);
@@ -65,8 +67,6 @@ impl SettingsBar {
                 let (rect, _) =
                     ui.allocate_exact_size(vec2(MODEL_WIDTH, theme::CONTROL_HEIGHT), Sense::hover());
                 pack_menu::show(ui, rect, view);
-                let (rect, _) = ui.allocate_exact_size(Vec2::splat(theme::CONTROL_HEIGHT), Sense::hover());
-                menu::show(ui, rect, view);
             }
         });
     }

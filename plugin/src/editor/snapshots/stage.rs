@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use egui::{Vec2, vec2};
-use egui_kittest::Harness;
+use egui::{UiBuilder, Vec2, vec2};
+use egui_kittest::{Harness, SnapshotResults, kittest::Queryable};
 use nice_plug::{
     context::{
         PluginApi,
@@ -75,7 +75,11 @@ impl Stage {
             .build_ui_state(
                 move |ui, app: &mut App| {
                     app.follow_preferences(ui.ctx());
-                    app.draw(ui, &context);
+                    // The harness leaves a margin, which the real window has not.
+                    let whole = ui.ctx().content_rect();
+                    let mut ui = ui.new_child(UiBuilder::new().max_rect(whole));
+                    ui.set_clip_rect(whole);
+                    app.draw(&mut ui, &context);
                 },
                 app,
             );
@@ -110,9 +114,16 @@ impl Stage {
         self
     }
 
+    /// Clicks what has this name for screen readers.
+    pub fn click(&mut self, name: &str) {
+        self.harness.get_by_label(name).click();
+        self.harness.run_steps(3);
+    }
+
     /// Draws until nothing moves any more and compares with the picture of this name.
-    pub fn snapshot(&mut self, name: &str) {
+    pub fn snapshot(mut self, name: &str, results: &mut SnapshotResults) {
         self.harness.run_steps(4);
         self.harness.snapshot(name);
+        results.extend(self.harness.take_snapshot_results());
     }
 }
