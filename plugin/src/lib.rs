@@ -9,6 +9,7 @@
 //! - [`library`]: keeps sounds for good,
 //! - [`drag`]: drags their files out of the window,
 //! - [`preferences`]: what holds for all projects,
+//! - [`presets`]: settings and sounds in files,
 //! - [`session`]: makes clips, off it,
 //! - [`editor`]: the window.
 
@@ -21,6 +22,7 @@ pub mod params;
 pub mod picture;
 pub mod plugin;
 pub mod preferences;
+pub mod presets;
 pub mod repaint;
 pub mod sampler;
 pub mod session;

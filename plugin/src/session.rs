@@ -13,6 +13,7 @@ mod files;
 mod job;
 pub mod kit;
 mod pads;
+mod presets;
 mod project;
 pub mod queue;
 mod worker;
@@ -41,6 +42,7 @@ pub use arrangement::Arrangement;
 use arrangement::History;
 pub use edits::Change;
 pub use job::{Job, Phase};
+pub use presets::Presets;
 
 use crate::{
     adapters::{Found, Refusal, notice, references},
@@ -97,6 +99,8 @@ pub struct Model {
     pub job: Option<Job>,
     /// The requests that wait for it.
     pub queue: Queue,
+    /// Presets, as far as the window knows of them.
+    pub presets: Presets,
     /// The last thing that went wrong or is worth saying.
     pub message: Option<Message>,
     /// The model packs on this computer, once somebody has looked.

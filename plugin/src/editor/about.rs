@@ -61,10 +61,46 @@ fn contents(ui: &mut Ui, view: &View) {
             }
         }
     }
-    heading(ui, "The default model");
-    ui.add(
-        Label::new(RichText::new(CARD.trim()).font(theme::font(11.5)).color(theme::dim())).selectable(true),
-    );
+    for line in card() {
+        match line {
+            Line::Heading(words) => heading(ui, &words),
+            Line::Text(words) => text(ui, &words),
+        }
+    }
+}
+
+/// A line of the card.
+#[derive(Debug, PartialEq)]
+enum Line {
+    Heading(String),
+    Text(String),
+}
+
+/// The card's Markdown as lines to read: paragraphs in one, rows of tables as sentences, without commands.
+fn card() -> Vec<Line> {
+    let mut lines = Vec::new();
+    let (mut is_code, mut paragraph) = (false, String::new());
+    for line in CARD.lines().map(str::trim).chain([""]) {
+        let is_fence = line.starts_with("```");
+        let ends = line.is_empty() || is_fence || line.starts_with('#') || line.starts_with('|');
+        if ends && !paragraph.is_empty() {
+            lines.push(Line::Text(std::mem::take(&mut paragraph)));
+        }
+        is_code ^= is_fence;
+        if is_code || is_fence || line.is_empty() || line.starts_with("|---") {
+            continue;
+        }
+        if line.starts_with('#') {
+            lines.push(Line::Heading(line.trim_start_matches('#').trim().to_owned()));
+        } else if line.starts_with('|') {
+            let cells: Vec<&str> = line.split('|').map(str::trim).filter(|cell| !cell.is_empty()).collect();
+            lines.push(Line::Text(cells.join("  ·  ")));
+        } else {
+            let space = if paragraph.is_empty() { "" } else { " " };
+            paragraph += &format!("{space}{}", line.replace('`', ""));
+        }
+    }
+    lines
 }
 
 /// A model in a sentence.
@@ -82,4 +118,19 @@ fn heading(ui: &mut Ui, words: &str) {
 
 fn text(ui: &mut Ui, words: &str) {
     ui.add(Label::new(RichText::new(words).font(theme::font(12.5))).wrap().selectable(true));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_card_says_whose_the_sounds_are_and_shows_no_commands() {
+        let lines = card();
+        assert!(matches!(lines.first(), Some(Line::Heading(words)) if words.contains("default pack")));
+        let says =
+            |what: &str| lines.iter().any(|line| matches!(line, Line::Text(words) if words.contains(what)));
+        assert!(says("What you generate is yours"));
+        assert!(!says("cargo xtask train") && !says("```") && !says("|--"));
+    }
 }

@@ -13,7 +13,8 @@ use super::{
     display::Display,
     forwarded_keys::ForwardedKeys,
     keyboard::Keyboard,
-    menu, message, pack_menu,
+    menu::Menu,
+    message, pack_menu,
     pad_strip::{self, PadStrip},
     prompt_bar::PromptBar,
     settings_bar::SettingsBar,
@@ -51,6 +52,8 @@ pub struct View<'a> {
     pub params: &'a SoundLocdParams,
     /// Changes them, through the host.
     pub setter: ParamSetter<'a>,
+    /// The way to the host.
+    pub context: &'a GuiContext,
     /// Everything else.
     pub model: Snapshot,
 }
@@ -97,6 +100,7 @@ pub struct App {
     controls: Controls,
     pads: PadStrip,
     keyboard: Keyboard,
+    menu: Menu,
     /// The look that the window has.
     is_light: bool,
 }
@@ -122,6 +126,7 @@ impl App {
             controls: Controls::default(),
             pads: PadStrip::default(),
             keyboard: Keyboard::default(),
+            menu: Menu::default(),
             is_light: false,
         }
     }
@@ -138,10 +143,12 @@ impl App {
 
     /// Draws everything.
     pub(super) fn draw(&mut self, ui: &mut Ui, context: &GuiContext) {
+        self.menu.presets.follow(&self.session, &self.params, context);
         let view = View {
             session: &self.session,
             params: &self.params,
             setter: context.param_setter(),
+            context,
             model: self.session.snapshot(),
         };
         let window = ui.max_rect();
@@ -157,10 +164,10 @@ impl App {
 
         let mut top = ui.new_child(UiBuilder::new().max_rect(area).layout(Layout::top_down(Align::Min)));
         if !is_low {
-            header(&mut top, &view);
+            header(&mut top, &view, &mut self.menu);
         }
         self.prompt_bar.show(&mut top, &view);
-        self.settings_bar.show(&mut top, &view, is_low);
+        self.settings_bar.show(&mut top, &view, is_low.then_some(&mut self.menu));
         message::show(&mut top, &view);
 
         // From the bottom up.
@@ -222,7 +229,7 @@ impl NiceEguiApp for App {
 }
 
 /// Name and purpose, the adapters and the model.
-fn header(ui: &mut Ui, view: &View) {
+fn header(ui: &mut Ui, view: &View, open_menu: &mut Menu) {
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), 28.0), Sense::hover());
     let name = ui.painter().text(
         rect.left_center(),
@@ -251,5 +258,5 @@ fn header(ui: &mut Ui, view: &View) {
     }
     adapter_panel::show(ui, adapters, view);
     pack_menu::show(ui, model, view);
-    menu::show(ui, menu, view);
+    open_menu.show(ui, menu, view);
 }

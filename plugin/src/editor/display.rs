@@ -167,9 +167,12 @@ pub fn draw_waveform(painter: &Painter, rect: Rect, overview: &Overview, colour:
     for column in 0..columns {
         let at = |column: usize| column as f32 / columns as f32;
         let (low, high) = overview.between(at(column), at(column + 1));
-        let (top, bottom) = (middle - high.min(1.0) * half, middle - low.max(-1.0) * half);
-        let x = rect.left() + (column as f32 + 0.5) * pixel;
-        painter.vline(x, top..=bottom.max(top + pixel), Stroke::new(pixel, colour));
+        // Whole pixels, and one at least: lines shorter than a pixel are not drawn.
+        let top = ((middle - high.min(1.0) * half) / pixel).round() * pixel;
+        let bottom = ((middle - low.max(-1.0) * half) / pixel).round() * pixel;
+        let x = ((rect.left() / pixel).round() + column as f32) * pixel;
+        let bar = Rect::from_min_max(pos2(x, top), pos2(x + pixel, bottom.max(top + pixel)));
+        painter.rect_filled(bar, 0.0, colour);
     }
 }
 

@@ -1,10 +1,11 @@
-//! The menu: what holds for all projects, and what the program says of itself.
+//! The menu: presets, what holds for all projects, and what the program says of itself.
 
 use egui::{Popup, PopupCloseBehavior, Rect, RectAlign, RichText, Sense, TextEdit, Ui, vec2};
 
 use super::{
     about,
     app::View,
+    preset_list::PresetList,
     theme,
     widgets::{Icon, icon_button_at, segmented, text_button},
 };
@@ -13,21 +14,34 @@ use crate::preferences::{self, MAX_ARTIST_CHARS};
 /// Width of the open menu.
 const WIDTH: f32 = 320.0;
 
-/// Draws the button into `rect`, and the menu while it is open.
-pub fn show(ui: &Ui, rect: Rect, view: &View) {
-    let response = ui.interact(rect, ui.scope_id().with("menu"), Sense::click());
-    let response = icon_button_at(ui, rect, response, Icon::Menu, false, "Settings and About");
-    Popup::from_toggle_button_response(&response)
-        .align(RectAlign::BOTTOM_END)
-        .gap(4.0)
-        .width(WIDTH)
-        .close_behavior(PopupCloseBehavior::CloseOnClickOutside)
-        .show(|ui| menu(ui, view));
-    about::show(ui.ctx(), view);
+/// See the [module](self).
+#[derive(Default)]
+pub struct Menu {
+    /// The presets in it.
+    pub presets: PresetList,
 }
 
-fn menu(ui: &mut Ui, view: &View) {
-    ui.set_width(WIDTH);
+impl Menu {
+    /// Draws the button into `rect`, and the menu while it is open.
+    pub fn show(&mut self, ui: &Ui, rect: Rect, view: &View) {
+        let response = ui.interact(rect, ui.scope_id().with("menu"), Sense::click());
+        let response = icon_button_at(ui, rect, response, Icon::Menu, false, "Presets, settings, About");
+        Popup::from_toggle_button_response(&response)
+            .align(RectAlign::BOTTOM_END)
+            .gap(4.0)
+            .width(WIDTH)
+            .close_behavior(PopupCloseBehavior::CloseOnClickOutside)
+            .show(|ui| {
+                ui.set_width(WIDTH);
+                self.presets.show(ui, view);
+                ui.separator();
+                settings(ui, view);
+            });
+        about::show(ui.ctx(), view);
+    }
+}
+
+fn settings(ui: &mut Ui, view: &View) {
     let preferences = preferences::current();
     if let Some(index) = segmented(ui, "Window", &["Dark", "Light"], usize::from(preferences.is_light)) {
         view.session.prefer(move |preferences| preferences.is_light = index == 1);

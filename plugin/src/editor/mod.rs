@@ -19,6 +19,7 @@ mod message;
 mod pack_menu;
 mod pad_strip;
 mod palette;
+mod preset_list;
 mod prompt_bar;
 mod prompts;
 mod queue_list;

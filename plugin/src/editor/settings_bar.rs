@@ -7,7 +7,8 @@ use super::{
     adapter_panel,
     app::View,
     knob::{change, drag_field},
-    menu, pack_menu, theme,
+    menu::Menu,
+    pack_menu, theme,
     widgets::{Icon, icon_button_at, segmented},
 };
 use crate::{packs::Standing, params::Quality, session::random_seed};
@@ -27,8 +28,8 @@ pub struct SettingsBar {
 }
 
 impl SettingsBar {
-    /// Draws the bar, in as many rows as it needs; `with_model` if the model and the adapters are chosen here.
-    pub fn show(&mut self, ui: &mut Ui, view: &View, with_model: bool) {
+    /// Draws the bar, in as many rows as it needs; `menu` if that, the model and the adapters are found here.
+    pub fn show(&mut self, ui: &mut Ui, view: &View, menu: Option<&mut Menu>) {
         ui.horizontal_wrapped(|ui| {
             let (params, setter) = (view.params, &view.setter);
             let longest = match &view.model.standing {
@@ -48,12 +49,13 @@ impl SettingsBar {
                 change(&params.quality, setter, value);
             }
 
-            if with_model {
+            let with_model = menu.is_some();
+            if let Some(menu) = menu {
                 let (rect, _) =
                     ui.allocate_exact_size(vec2(ADAPTERS_WIDTH, theme::CONTROL_HEIGHT), Sense::hover());
                 adapter_panel::show(ui, rect, view);
                 let (rect, _) = ui.allocate_exact_size(Vec2::splat(theme::CONTROL_HEIGHT), Sense::hover());
-                menu::show(ui, rect, view);
+                menu.show(ui, rect, view);
             }
 
             self.seed(ui, view);

@@ -37,6 +37,8 @@ pub(super) enum Command {
     Add(Vec<PathBuf>),
     /// Show the user's folder for adapters.
     OpenFolder,
+    /// Look for, read or write presets.
+    Presets(Box<dyn FnOnce(&Shared) + Send>),
     /// Read the user's preferences.
     LoadPreferences,
     /// Keep a change of the user's preferences.
@@ -66,6 +68,11 @@ fn run(shared: &Weak<Shared>, commands: &Receiver<Command>) {
                 Command::Scan => {}
                 Command::Add(paths) => add(shared, &paths),
                 Command::OpenFolder => open_folder(shared),
+                Command::Presets(work) => {
+                    if let Some(shared) = shared.upgrade() {
+                        work(&shared);
+                    }
+                }
                 Command::LoadPreferences => {
                     preferences::load();
                     if let Some(shared) = shared.upgrade() {

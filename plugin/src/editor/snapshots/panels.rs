@@ -41,7 +41,7 @@ fn what_opens_over_the_window() {
     let mut results = SnapshotResults::new();
     for (is_light, look) in [(false, "dark"), (true, "light")] {
         for (button, name) in [
-            ("Settings and About", "menu"),
+            ("Presets, settings, About", "menu"),
             ("Texts used before (↑ and ↓)", "history"),
             ("Adapters: 0 on", "adapters"),
             ("Model: Default", "models"),
@@ -56,7 +56,7 @@ fn what_opens_over_the_window() {
             stage.snapshot(&format!("{name}-{look}"), &mut results);
         }
         let mut stage = Stage::usual(is_light);
-        stage.click("Settings and About");
+        stage.click("Presets, settings, About");
         stage.click("About SoundLoCD");
         stage.snapshot(&format!("about-{look}"), &mut results);
     }

@@ -17,7 +17,7 @@ use super::Rasteriser;
 use crate::{
     editor::{app::App, palette, theme},
     params::SoundLocdParams,
-    preferences,
+    preferences, presets,
     session::Session,
     take::Take,
     testing::tone,
@@ -106,6 +106,7 @@ impl Stage {
                 })
                 .collect();
         self.session.with(|model| {
+            model.presets.listed = Some(Arc::new(presets::list(None)));
             takes.iter().for_each(|take| model.arrangement.add(take));
             model.arrangement.place(0, takes.first().cloned());
             model.arrangement.place(4, takes.last().cloned());
