@@ -20,6 +20,7 @@ pub mod library;
 pub mod packs;
 pub mod params;
 pub mod picture;
+pub mod pitch;
 pub mod plugin;
 pub mod preferences;
 pub mod presets;

@@ -32,6 +32,8 @@ pub struct Take {
     pub overview: Overview,
     /// The spectrogram; filled in by the session's thread some time after the clip is playable.
     pub picture: OnceLock<Arc<Preview>>,
+    /// The MIDI key that it sounds like, with the fraction of a semitone; filled in with the picture.
+    pub pitch: OnceLock<Option<f32>>,
     /// The WAV file that it was kept in, once it has been.
     pub file: OnceLock<PathBuf>,
     /// The clip as text for the project file.
@@ -50,6 +52,7 @@ impl Take {
             source,
             overview,
             picture: OnceLock::new(),
+            pitch: OnceLock::new(),
             file: OnceLock::new(),
             encoded: OnceLock::new(),
         }
@@ -92,8 +95,9 @@ impl Take {
         Ok(take)
     }
 
-    /// Computes the spectrogram, if that has not been done.
+    /// Computes the spectrogram and finds the pitch, if that has not been done.
     pub fn illustrate(&self) {
+        self.pitch.get_or_init(|| crate::pitch::detect(&self.clip.audio));
         self.picture.get_or_init(|| Arc::new(crate::picture::spectrogram(&self.clip.audio)));
     }
 }

@@ -11,7 +11,7 @@ use super::{
     theme,
     widgets::{Icon, icon_button, number_field, text_button},
 };
-use crate::{sampler::PlayMode, session::Change};
+use crate::{params::key_name, sampler::PlayMode, session::Change};
 
 /// Height of the bar.
 pub const HEIGHT: f32 = 26.0;
@@ -37,6 +37,27 @@ pub struct EditBar {
 impl Default for EditBar {
     fn default() -> Self {
         Self { amount: 0.4, extend: EXTEND_SECONDS, other_prompt: String::new(), at: 0.5, looping: None }
+    }
+}
+
+/// Offers to make the key that the sound has been found to have the pad's root key, in tune, unless it is that already.
+fn propose_root(ui: &mut Ui, view: &View) {
+    let Some(found) = view.model.playing.as_ref().and_then(|take| *take.pitch.get()?) else { return };
+    let (pad, root) = (view.pad(), found.round());
+    // Played at its root key the sound shall have that key's pitch.
+    let tune = root - found;
+    let is_set = pad.root_key.value() == root as i32 && (pad.tune.value() - tune).abs() < 0.02;
+    if is_set || ui.available_width() < 76.0 {
+        return;
+    }
+    let name = key_name(root as i32);
+    let hint = format!(
+        "It sounds like {name} {:+.0} ct. Make that this pad's root key, and tune it: then its keys are in tune.",
+        (found - root) * 100.0
+    );
+    if text_button(ui, &format!("Root {name}"), &hint).clicked() {
+        change(&pad.root_key, &view.setter, pad.root_key.preview_normalized(root as i32));
+        change(&pad.tune, &view.setter, pad.tune.preview_normalized(tune));
     }
 }
 
@@ -68,6 +89,7 @@ impl EditBar {
             let is_idle = view.model.job.is_none();
             ui.add_enabled_ui(is_idle && view.model.playing.is_some(), |ui| self.edits(ui, view, selection));
             ui.add_enabled_ui(is_idle, |ui| self.morph(ui, view));
+            propose_root(ui, view);
         });
     }
 
