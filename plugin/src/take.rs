@@ -6,9 +6,10 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use parking_lot::Mutex;
 use soundlocd_engine::{
     SAMPLE_RATE,
-    clip::{self, Clip},
+    clip::{self, Clip, EditNote},
     service::Preview,
 };
 
@@ -33,7 +34,7 @@ pub struct Take {
     /// The spectrogram; filled in by the session's thread some time after the clip is playable.
     pub picture: OnceLock<Arc<Preview>>,
     /// The WAV file that it was kept in, once it has been.
-    pub file: OnceLock<PathBuf>,
+    pub file: KeptFile,
     /// The clip as text for the project file.
     encoded: OnceLock<String>,
 }
@@ -50,17 +51,27 @@ impl Take {
             source,
             overview,
             picture: OnceLock::new(),
-            file: OnceLock::new(),
+            file: KeptFile::default(),
             encoded: OnceLock::new(),
         }
     }
 
-    /// What it is called in the window: its prompt.
+    /// What it is called in the window: its prompt, or that of the sound of which a region was made anew.
     #[must_use]
     pub fn name(&self) -> &str {
-        match self.clip.provenance.prompt.as_str() {
+        match self.clip.provenance.title() {
             "" => "a sound",
-            prompt => prompt,
+            title => title,
+        }
+    }
+
+    /// The name, and how it was made where that is another matter.
+    #[must_use]
+    pub fn tip(&self) -> String {
+        let provenance = &self.clip.provenance;
+        match &provenance.edit {
+            Some(EditNote::Repaint { .. }) => format!("{}\nrepainted: {}", self.name(), provenance.prompt),
+            _ => self.name().to_owned(),
         }
     }
 
@@ -95,6 +106,23 @@ impl Take {
     /// Computes the spectrogram, if that has not been done.
     pub fn illustrate(&self) {
         self.picture.get_or_init(|| Arc::new(crate::picture::spectrogram(&self.clip.audio)));
+    }
+}
+
+/// Where a sound is kept as a file. It may be renamed.
+#[derive(Debug, Default)]
+pub struct KeptFile(Mutex<Option<PathBuf>>);
+
+impl KeptFile {
+    /// The file, if there is one. Locked for moments only.
+    #[must_use]
+    pub fn get(&self) -> Option<PathBuf> {
+        self.0.lock().clone()
+    }
+
+    /// Says where it is now.
+    pub fn set(&self, path: PathBuf) {
+        *self.0.lock() = Some(path);
     }
 }
 
