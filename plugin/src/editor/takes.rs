@@ -98,14 +98,12 @@ fn entry(ui: &mut Ui, take: &Arc<Take>, view: &View) {
     let more = sound_menu::button(ui, button(0.0), id.with("more"), &response);
     let mut over_button = more.contains_pointer();
     sound_menu::show(&response, &more, view, Sound::Take(take));
-    if response.contains_pointer() {
-        if !is_playing {
-            let remove = ui.interact(button(1.0), id.with("remove"), Sense::click());
-            over_button |= remove.contains_pointer();
-            let place = remove.rect;
-            if icon_button_at(ui, place, remove, Icon::Close, false, "Remove from the list").clicked() {
-                view.session.discard(take.id);
-            }
+    if response.contains_pointer() && !is_playing {
+        let remove = ui.interact(button(1.0), id.with("remove"), Sense::click());
+        over_button |= remove.contains_pointer();
+        let place = remove.rect;
+        if icon_button_at(ui, place, remove, Icon::Close, false, "Remove from the list").clicked() {
+            view.session.discard(take.id);
         }
     }
 
