@@ -1,8 +1,8 @@
 //! The sounds of the library: searched as one types, and loaded as they are seen.
 
 use egui::{
-    Align, Id, Layout, Popup, PopupCloseBehavior, Rect, Response, RichText, Role, ScrollArea, Sense, Stroke,
-    StrokeKind, TextEdit, Ui, UiBuilder, WidgetInfo, pos2, vec2,
+    Align, Id, Layout, PointerButton, Popup, PopupCloseBehavior, Rect, Response, RichText, Role, ScrollArea,
+    Sense, Stroke, StrokeKind, TextEdit, Ui, UiBuilder, WidgetInfo, pos2, vec2,
 };
 use soundlocd_engine::clip::wav::date;
 
@@ -196,7 +196,7 @@ fn note(ui: &Ui, area: Rect, text: &str) {
 fn row(ui: &Ui, rect: Rect, entry: &Entry, view: &View, library: &LibraryWorker) -> bool {
     let id = ui.scope_id().with(("entry", entry.id));
     let response = ui.interact(rect, id, Sense::click_and_drag());
-    if response.drag_started() && !entry.is_missing {
+    if response.drag_started_by(PointerButton::Primary) && !entry.is_missing {
         response.dnd_set_drag_payload(Dragged::Entry(entry.id));
         // The press has put it on the selected pad, to be heard: it is on its way to another.
         view.session.withdraw_entry();

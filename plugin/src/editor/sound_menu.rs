@@ -88,7 +88,7 @@ fn contents(ui: &mut Ui, view: &View, sound: Sound) {
             return edit(ui, view, library, entry, sound, editing);
         }
         if entry.is_missing {
-            missing(ui, view, library, entry);
+            missing(ui, view, library, entry, sound);
         } else {
             kept(ui, view, library, entry, sound);
         }
@@ -124,10 +124,16 @@ fn kept(ui: &mut Ui, view: &View, library: &LibraryWorker, entry: &Entry, sound:
 }
 
 /// What can be done with what is in the library and has no file.
-fn missing(ui: &mut Ui, view: &View, library: &LibraryWorker, entry: &Entry) {
+fn missing(ui: &mut Ui, view: &View, library: &LibraryWorker, entry: &Entry, sound: Sound) {
     ui.label(RichText::new("Its file is not in its place.").font(theme::font(11.0)).color(theme::dim()));
+    if let Sound::Take(take) = sound
+        && item(ui, "Write it again")
+    {
+        view.session.keep(take);
+    }
     if item(ui, "Look again") {
         library.refresh();
+        again(view, sound);
     }
     if item(ui, "Find its file…") {
         view.session.find_entry_file(entry.id);

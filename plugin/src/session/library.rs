@@ -25,6 +25,8 @@ use crate::{
 
 /// Velocity of a sound that is tried out.
 const VELOCITY: f32 = 0.9;
+/// What the change is called that a sound of the library makes.
+const FROM_LIBRARY: &str = "sound from the library";
 
 /// Where finished sounds go.
 #[derive(Default)]
@@ -208,9 +210,6 @@ impl Session {
         self.send_to_files(files::Command::ShowInFolder(path));
     }
 }
-
-/// What the change is called that a sound of the library makes.
-const FROM_LIBRARY: &str = "sound from the library";
 
 impl Shared {
     /// See [`Session::library`].
