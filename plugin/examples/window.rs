@@ -1,5 +1,6 @@
 //! The standalone program with a generator that needs no model, to look at and test the window:
-//! `cargo run -p soundlocd --features standalone --example window -- --backend dummy`.
+//! `cargo run -p soundlocd --features standalone --example window -- --backend dummy`. Its tones are kept like any sound:
+//! `SOUNDLOCD_LIBRARY` names another folder for them.
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
 

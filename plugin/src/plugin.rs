@@ -8,6 +8,7 @@ use soundlocd_engine::service::Service;
 
 use crate::{
     editor::{self, SoundLocdEditor},
+    library::Library,
     params::{MAX_REVISION, SoundLocdParams},
     sampler::{Controller, Expression, NoteTag, PADS, Sampler, StereoOutput, interpolation::KernelBank},
     session::{Audition, Connect, Session},
@@ -81,6 +82,7 @@ impl SoundLocd {
     #[must_use]
     pub fn new(connect: Connect) -> Self {
         let session = Arc::new(Session::new(connect));
+        session.use_library(Library::default_folder());
         Self {
             params: Arc::new(SoundLocdParams::new(Arc::clone(&session))),
             session,
@@ -140,6 +142,7 @@ impl Plugin for SoundLocd {
     ) -> bool {
         // Tabulated here so that the audio thread never has to.
         KernelBank::shared();
+        self.session.set_host_rate(config.sample_rate);
         match &mut self.sampler {
             Some(sampler) => sampler.set_sample_rate(config.sample_rate),
             None => self.sampler = Some(Sampler::new(config.sample_rate)),

@@ -8,10 +8,12 @@
 
 mod adapters;
 pub mod arrangement;
+mod copies;
 mod edits;
 mod files;
 mod job;
 pub mod kit;
+mod library;
 mod pads;
 mod presets;
 mod project;
@@ -23,7 +25,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     thread::JoinHandle,
     time::Instant,
@@ -43,9 +45,11 @@ use arrangement::History;
 pub use edits::Change;
 pub use job::{Job, Phase};
 pub use presets::Presets;
+pub use library::Original;
 
 use crate::{
     adapters::{Found, Refusal, notice, references},
+    library::{Entry, Shelf},
     packs::{self, ChosenPack, Standing},
     preferences::{self, Preferences},
     repaint::Repaint,
@@ -113,6 +117,8 @@ pub struct Model {
     pub was_added: bool,
     /// Whether the user has read that the project's model or adapters are not there.
     pub notice_closed: bool,
+    /// The take that was last looked for in the library, and its entry if it is there.
+    pub looked_up: Option<(u64, Option<Entry>)>,
     /// Sounds in the project that could not be read: written back as they were.
     unread: Vec<Value>,
 }
@@ -175,6 +181,10 @@ pub struct Snapshot {
     pub is_picking: bool,
     /// See [`Model::notice`]; `None` once the user has read it.
     pub notice: Option<String>,
+    /// See [`Model::looked_up`].
+    pub looked_up: Option<(u64, Option<Entry>)>,
+    /// What the library has to show, once it has been opened.
+    pub shelf: Option<Shelf>,
 }
 
 /// What the session's thread and its owner share.
@@ -189,6 +199,12 @@ pub struct Shared {
     pub auditions: ArrayQueue<Audition>,
     /// Asks the window, if there is one, to draw itself.
     pub repaint: Repaint,
+    /// Sample rate of the host in Hz; 0 before it is known.
+    host_rate: AtomicU32,
+    /// Where finished sounds are kept.
+    library: Mutex<library::Access>,
+    /// The sound of the library that is pressed in the window.
+    pressed: Mutex<Option<library::Pressed>>,
     /// Tells the host that there is something to save.
     on_change: Mutex<Option<Box<dyn Fn() + Send>>>,
     /// Number of the last take.
@@ -215,6 +231,9 @@ impl Session {
             playheads: Playheads::default(),
             auditions: ArrayQueue::new(MAX_AUDITIONS),
             repaint: Repaint::default(),
+            host_rate: AtomicU32::new(0),
+            library: Mutex::default(),
+            pressed: Mutex::default(),
             on_change: Mutex::default(),
             last_take: AtomicU64::new(0),
         };
@@ -240,6 +259,7 @@ impl Session {
     /// What the window shows now.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
+        let shelf = self.shared.shelf();
         self.with(|model| Snapshot {
             project: model.project.clone(),
             arrangement: model.arrangement.clone(),
@@ -254,6 +274,8 @@ impl Session {
             adapters: model.adapters.clone(),
             is_picking: model.is_picking,
             notice: if model.notice_closed { None } else { model.notice() },
+            looked_up: model.looked_up.clone(),
+            shelf,
         })
     }
 
@@ -325,25 +347,6 @@ impl Session {
         if running {
             self.send(Command::Cancel);
         }
-    }
-
-    /// Brings back prompt and seed of a take, the seed locked, so that Generate makes it again (with
-    /// the same model, adapters and settings).
-    pub fn recall(&self, id: u64) {
-        self.with(|model| {
-            if let Some(take) = model.arrangement.find(id) {
-                let provenance = &take.clip.provenance;
-                model.project = Project {
-                    prompt: provenance.prompt.clone(),
-                    negative_prompt: provenance.negative_prompt.clone().unwrap_or_default(),
-                    seed: provenance.seed,
-                    seed_locked: true,
-                    pack: model.project.pack.take(),
-                    adapters: std::mem::take(&mut model.project.adapters),
-                };
-            }
-        });
-        self.shared.changed();
     }
 
     /// Makes sounds with this model from now on; `None` for the default one.

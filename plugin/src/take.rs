@@ -6,9 +6,10 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use parking_lot::Mutex;
 use soundlocd_engine::{
     SAMPLE_RATE,
-    clip::{self, Clip},
+    clip::{self, Clip, EditNote},
     service::Preview,
 };
 
@@ -35,7 +36,7 @@ pub struct Take {
     /// The MIDI key that it sounds like, with the fraction of a semitone; filled in with the picture.
     pub pitch: OnceLock<Option<f32>>,
     /// The WAV file that it was kept in, once it has been.
-    pub file: OnceLock<PathBuf>,
+    pub file: KeptFile,
     /// The clip as text for the project file.
     encoded: OnceLock<String>,
 }
@@ -53,17 +54,27 @@ impl Take {
             overview,
             picture: OnceLock::new(),
             pitch: OnceLock::new(),
-            file: OnceLock::new(),
+            file: KeptFile::default(),
             encoded: OnceLock::new(),
         }
     }
 
-    /// What it is called in the window: its prompt.
+    /// What it is called in the window: its prompt, or that of the sound of which a region was made anew.
     #[must_use]
     pub fn name(&self) -> &str {
-        match self.clip.provenance.prompt.as_str() {
+        match self.clip.provenance.title() {
             "" => "a sound",
-            prompt => prompt,
+            title => title,
+        }
+    }
+
+    /// The name, and how it was made where that is another matter.
+    #[must_use]
+    pub fn tip(&self) -> String {
+        let provenance = &self.clip.provenance;
+        match &provenance.edit {
+            Some(EditNote::Repaint { .. }) => format!("{}\nrepainted: {}", self.name(), provenance.prompt),
+            _ => self.name().to_owned(),
         }
     }
 
@@ -99,6 +110,23 @@ impl Take {
     pub fn illustrate(&self) {
         self.pitch.get_or_init(|| crate::pitch::detect(&self.clip.audio));
         self.picture.get_or_init(|| Arc::new(crate::picture::spectrogram(&self.clip.audio)));
+    }
+}
+
+/// Where a sound is kept as a file. It may be renamed.
+#[derive(Debug, Default)]
+pub struct KeptFile(Mutex<Option<PathBuf>>);
+
+impl KeptFile {
+    /// The file, if there is one. Locked for moments only.
+    #[must_use]
+    pub fn get(&self) -> Option<PathBuf> {
+        self.0.lock().clone()
+    }
+
+    /// Says where it is now.
+    pub fn set(&self, path: PathBuf) {
+        *self.0.lock() = Some(path);
     }
 }
 

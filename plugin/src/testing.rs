@@ -7,7 +7,7 @@ use soundlocd_engine::{
     MEL_BANDS, SAMPLE_RATE,
     clip::{AdapterUse, Clip, Provenance},
     lora::{BaseId, Card},
-    service::{GenerateError, Generator, PackInfo, Preview, Progress, Request},
+    service::{Edit, GenerateError, Generator, PackInfo, Preview, Progress, Request},
 };
 
 /// Makes tones instead of the prompt's sound. The prompt "fail" fails, "panic" panics.
@@ -72,6 +72,7 @@ pub fn tone(request: &Request, variation: u32) -> Clip {
             variation,
             settings: request.settings.clone(),
             pack_name: "tones".to_owned(),
+            edit: request.edit.as_ref().map(Edit::note),
             adapters: request
                 .adapters
                 .iter()

@@ -1,14 +1,22 @@
 """Options and fixtures of the tests in Python hosts. `cargo xtask test` gives the options."""
 
 import json
+import os
 import pathlib
 import re
+import tempfile
 
 import pedalboard._pedalboard
 import pytest
 
 from display import Display
 
+
+# What the plugin keeps for its user goes elsewhere: whoever runs the tests has sounds and settings of their own. Programs
+# that the tests start have it from here.
+PLACE = tempfile.TemporaryDirectory(prefix="soundlocd-tests-")
+os.environ.setdefault("SOUNDLOCD_LIBRARY", str(pathlib.Path(PLACE.name, "library")))
+os.environ.setdefault("SOUNDLOCD_PREFERENCES", str(pathlib.Path(PLACE.name, "preferences.json")))
 
 # pedalboard asks every parameter for a thousand texts when it loads a plugin, but for MIDI controllers
 # that a plugin offers as parameters. It knows those of JUCE by name; these are nice-plug's, 2,080 of them.

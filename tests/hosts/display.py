@@ -107,6 +107,15 @@ class Window:
         self.display.run("xdotool", "click", "1")
         time.sleep(0.3)
 
+    def open_menu(self, x: float, y: float):
+        """Clicks with the other button."""
+        left, top, width, height = self.geometry()
+        position = (str(round(left + x * width)), str(round(top + y * height)))
+        self.display.run("xdotool", "mousemove", *position)
+        time.sleep(0.2)
+        self.display.run("xdotool", "click", "3")
+        time.sleep(0.3)
+
     def drag(self, start: tuple[float, float], end: tuple[float, float]):
         """Drags with the first button, as slowly as a hand."""
         left, top, width, height = self.geometry()

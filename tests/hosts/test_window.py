@@ -2,6 +2,7 @@
 
 import pathlib
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -22,6 +23,9 @@ REPAINT, LOOP = (0.206, 0.642), (0.328, 0.642)
 RECTANGLE = ((0.2, 0.28), (0.4, 0.40))
 FIRST_OF_THREE = (0.87, 0.49)
 FIFTH_PAD = (0.284, 0.703)
+# The library's tab, its search field, its first entry and that one's star.
+LIBRARY_TAB, SEARCH = (0.929, 0.22), (0.83, 0.262)
+FIRST_ENTRY, FIRST_STAR = (0.83, 0.33), (0.971, 0.311)
 # Long enough for a slow machine that also compiles.
 PATIENCE_SECONDS = 120
 # Pixels that must differ for a picture to be another one: more than a blinking text cursor has.
@@ -170,6 +174,52 @@ def test_sounds_are_edited_and_laid_on_pads(display, vst3, artifacts, tmp_path):
     assert [(pad, clip) for pad, clip in enumerate(kit["pads"]) if clip is not None] == [(0, 2), (4, 0)]
     assert state["params"]["mode"] == {"string": "loop"}
     assert peak > 0.05, "the loop is silent"
+
+
+def test_sounds_are_found_again_in_the_library(display, vst3, artifacts, tmp_path):
+    display.environment |= {"SOUNDLOCD_LIBRARY": str(tmp_path / "library")}
+    editor = Editor(display, vst3, tmp_path / "state")
+    editor.type_prompt()
+    editor.press_return()
+    editor.wait_until_still()
+
+    def click(place, what):
+        before = editor.window.pixels()
+        editor.window.click(*place)
+        assert editor.changes(before, 10), f"{what} changed nothing in the window"
+
+    click(FIFTH_PAD, "a click on a pad")
+    click(LIBRARY_TAB, "a click on the library's tab")
+    editor.wait_until_still()
+    display.screenshot(artifacts / "window-library.png")
+    editor.window.click(*SEARCH)
+    before = editor.window.pixels()
+    editor.window.type("nothing of that name")
+    assert editor.changes(before, 10), "the search changed nothing in the window"
+    display.screenshot(artifacts / "window-library-nothing.png")
+    editor.window.key("ctrl+a")
+    editor.window.type("BELL sma")
+    editor.wait_until_still()
+    click(FIRST_ENTRY, "a click on an entry")
+    editor.wait_until_still()
+    editor.window.click(*FIRST_STAR)
+    editor.wait_until_still()
+    display.screenshot(artifacts / "window-library-found.png")
+    before = editor.window.pixels()
+    editor.window.open_menu(*FIRST_ENTRY)
+    assert editor.changes(before, 10), "no menu opened"
+    display.screenshot(artifacts / "window-library-menu.png")
+    editor.window.key("Escape")
+
+    state, peak = editor.close()
+    kit = juce_state.field(state, "kit")
+    assert len(kit["clips"]) == 1 and kit["pads"][0] == 0 and kit["pads"][4] == 0
+    assert peak > 0.05, "the clip is silent"
+    [file] = (tmp_path / "library/Sounds").iterdir()
+    assert file.name.startswith(PROMPT) and file.suffix == ".wav"
+    with sqlite3.connect(tmp_path / "library/library.sqlite") as database:
+        rows = database.execute("SELECT file, prompt, favourite FROM sound").fetchall()
+    assert rows == [(file.name, PROMPT, 1)]
 
 
 def test_another_model_is_chosen_and_remembered(display, vst3, artifacts, tmp_path):

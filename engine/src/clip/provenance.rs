@@ -60,6 +60,9 @@ pub enum EditNote {
     Repaint {
         /// Where: in seconds of the clip and Hz.
         region: Region,
+        /// What the sound was called that it was made from; may be empty.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        of: String,
     },
     /// Sound was added at the ends.
     Extend {
@@ -83,7 +86,7 @@ impl EditNote {
     fn is_finite(&self) -> bool {
         match self {
             Self::Vary { amount } => amount.is_finite(),
-            Self::Repaint { region: Region { start, end, low, high } } => {
+            Self::Repaint { region: Region { start, end, low, high }, .. } => {
                 [start, end, low, high].iter().all(|edge| edge.is_finite())
             }
             Self::Extend { before, after } => before.is_finite() && after.is_finite(),
@@ -97,6 +100,15 @@ impl EditNote {
 pub(super) const MAX_JSON_BYTES: usize = 64 << 10;
 
 impl Provenance {
+    /// What the sound is called: its prompt, or, where that tells of a region only, what the whole was called before.
+    #[must_use]
+    pub fn title(&self) -> &str {
+        match &self.edit {
+            Some(EditNote::Repaint { of, .. }) if !of.trim().is_empty() => of,
+            _ => &self.prompt,
+        }
+    }
+
     /// As JSON, UTF-8 without line breaks.
     pub(super) fn to_json(&self) -> String {
         // Strings, numbers and lists of them always serialise; floats that are not finite become
@@ -127,7 +139,8 @@ mod tests {
         let region = Region { start: 0.5, end: 1.25, low: 200.0, high: 4_000.0 };
         for edit in [
             EditNote::Vary { amount: 0.3 },
-            EditNote::Repaint { region },
+            EditNote::Repaint { region, of: String::new() },
+            EditNote::Repaint { region, of: "a bell".into() },
             EditNote::Extend { before: 0.0, after: 2.5 },
             EditNote::Loop,
             EditNote::Morph { prompt: "\u{1F514} \"rain\"".into(), at: 0.5 },
@@ -138,6 +151,13 @@ mod tests {
         }
         let json = Provenance::default().to_json();
         assert!(!json.contains("edit"));
+        // As it was before the sound's name was kept.
+        let edit = EditNote::Repaint { region, of: String::new() };
+        let repainted = Provenance { prompt: "wheels".into(), edit: Some(edit), ..Provenance::default() };
+        assert!(!repainted.to_json().contains("\"of\""));
+        assert_eq!(repainted.title(), "wheels");
+        let edit = Some(EditNote::Repaint { region, of: "a bell".into() });
+        assert_eq!(Provenance { edit, ..repainted }.title(), "a bell");
         assert_eq!(Provenance::from_json(json.as_bytes()).unwrap().edit, None);
         // Written as null: no number.
         let edit = Some(EditNote::Vary { amount: f32::NAN });

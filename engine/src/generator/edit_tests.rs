@@ -89,10 +89,10 @@ fn a_repaint_keeps_all_tokens_outside_and_all_sound_far_away() {
         let clip = make(&mut generator, request.clone());
         let source = grid(&clip);
         let region = Region { start: 0.0, end: 0.6, low: 0.0, high: 1_000.0 };
-        let edit = Edit::Repaint { source: Source::of(&clip), region };
+        let edit = Edit::Repaint { source: Source::of(&clip), region, of: "a bell".into() };
         let other = Request { prompt: "a dog barks".into(), seed: 77, ..request };
         let repainted = edited(&mut generator, &other, edit.clone());
-        assert_eq!(repainted.provenance.edit, Some(clip::EditNote::Repaint { region }));
+        assert_eq!(repainted.provenance.edit, Some(clip::EditNote::Repaint { region, of: "a bell".into() }));
         assert_eq!(repainted.provenance.prompt, "a dog barks");
 
         let cells = source.cells(&region);
@@ -161,7 +161,11 @@ fn a_long_clip_can_be_edited_too() {
         assert!(to_db(Analysis::of(second).peak) > -60.0);
     }
     let region = Region { start: 14.0, end: 15.0, low: 0.0, high: 8_000.0 };
-    let repainted = edited(&mut generator, &request, Edit::Repaint { source: Source::of(&long), region });
+    let repainted = edited(
+        &mut generator,
+        &request,
+        Edit::Repaint { source: Source::of(&long), region, of: String::new() },
+    );
     assert!(repainted.audio[..200_000] == long.audio[..200_000]);
     assert!(repainted.audio[310_000..330_000] != long.audio[310_000..330_000]);
     let varied = edited(&mut generator, &request, Edit::Vary { source: Source::of(&long), amount: 0.2 });
@@ -235,7 +239,7 @@ fn a_loop_has_no_seam() {
 
             // It stays one when it is edited.
             let region = Region { start: 0.0, end: 0.5, low: 0.0, high: 8_000.0 };
-            let repaint = Edit::Repaint { source: Source::of(&looped), region };
+            let repaint = Edit::Repaint { source: Source::of(&looped), region, of: String::new() };
             let again = edited(&mut generator, &Request { seed: 9, ..request.clone() }, repaint);
             assert_eq!(again.loop_range, looped.loop_range);
             let seam = Seam::of(&again.audio);
@@ -295,7 +299,7 @@ fn audio_from_elsewhere_is_encoded_first() {
     let source = Source::of(&Clip::new(Arc::clone(&clip.audio), Provenance::default()));
     assert_eq!(source, Source::Audio(Arc::clone(&clip.audio)));
     let region = Region { start: 1.1, end: 1.3, low: 4_000.0, high: 8_000.0 };
-    let edit = Edit::Repaint { source: source.clone(), region };
+    let edit = Edit::Repaint { source: source.clone(), region, of: String::new() };
     let repainted = edited(&mut generator, &request, edit);
     assert_eq!(repainted.audio.len(), clip.audio.len());
     // It is the sound that it was, at its level, rather than another.
@@ -311,7 +315,7 @@ fn audio_from_elsewhere_is_encoded_first() {
     // The same as by hand.
     let tokens = generator.encode(&clip.audio).unwrap();
     assert_eq!((tokens.columns(), tokens.seconds()), (clip.audio.len().div_ceil(COLUMN), source.seconds()));
-    let edit = Edit::Repaint { source: Source::Grid(tokens.into()), region };
+    let edit = Edit::Repaint { source: Source::Grid(tokens.into()), region, of: String::new() };
     assert!(edited(&mut generator, &request, edit).audio == repainted.audio);
     assert!(generator.encode(&[]).is_err());
 }

@@ -7,7 +7,8 @@
 //! /// The same again with other wheels, from 1 s to 1.5 s and above 2 kHz.
 //! fn repaint(clip: &Clip) -> Request {
 //!     let region = Region { start: 1.0, end: 1.5, low: 2_000.0, high: 8_000.0 };
-//!     let edit = Edit::Repaint { source: Source::of(clip), region };
+//!     let of = clip.provenance.title().to_owned();
+//!     let edit = Edit::Repaint { source: Source::of(clip), region, of };
 //!     Request { edit: Some(edit), ..Request::new("squeaking wheels", 7) }
 //! }
 //! ```
@@ -92,6 +93,9 @@ pub enum Edit {
         source: Source,
         /// Where: [`TokenGrid::snap`] tells in which cells.
         region: Region,
+        /// What the source is called, which the result is called too; may be empty. Changes nothing that is heard.
+        #[serde(default)]
+        of: String,
     },
     /// Adds sound that fits at the ends.
     Extend {
@@ -137,7 +141,7 @@ impl Edit {
     pub fn note(&self) -> EditNote {
         match self {
             Self::Vary { amount, .. } => EditNote::Vary { amount: *amount },
-            Self::Repaint { region, .. } => EditNote::Repaint { region: *region },
+            Self::Repaint { region, of, .. } => EditNote::Repaint { region: *region, of: of.clone() },
             Self::Extend { before, after, .. } => EditNote::Extend { before: *before, after: *after },
             Self::Loop { .. } => EditNote::Loop,
             Self::Morph { prompt, at } => EditNote::Morph { prompt: prompt.clone(), at: *at },
@@ -154,7 +158,7 @@ impl Edit {
         }
         match &self {
             Self::Vary { amount, .. } => in_range("amount of variation", *amount, 0.0, 1.0)?,
-            Self::Repaint { source, region } => check_region(region, source.seconds())?,
+            Self::Repaint { source, region, .. } => check_region(region, source.seconds())?,
             Self::Extend { source, before, after } => {
                 in_range("length before the beginning in seconds", *before, 0.0, MAX_EDIT_SECONDS)?;
                 in_range("length after the end in seconds", *after, 0.0, MAX_EDIT_SECONDS)?;
@@ -291,7 +295,7 @@ mod tests {
             check(Edit::Loop { source: Some(source.clone()) }).unwrap();
             // Over the edge: what is inside counts.
             let region = region(-1.0, 99.0, -5.0, 1e6);
-            check(Edit::Repaint { source: source.clone(), region }).unwrap();
+            check(Edit::Repaint { source: source.clone(), region, of: String::new() }).unwrap();
             check(Edit::Extend { source, before: 0.0, after: 28.0 }).unwrap();
         }
         check(Edit::Loop { source: None }).unwrap();
@@ -331,7 +335,7 @@ mod tests {
         refused(Edit::Loop { source: Some(broken) }, "not numbers");
         refused(Edit::Morph { prompt: " \u{200B}".into(), at: 0.5 }, "second prompt first");
         refused(Edit::Morph { prompt: "x".repeat(501), at: 0.5 }, "second prompt is too long");
-        let repaint = |region| Edit::Repaint { source: grid(), region };
+        let repaint = |region| Edit::Repaint { source: grid(), region, of: String::new() };
         for empty in [
             region(1.0, 1.0, 100.0, 200.0),
             region(1.0, 0.5, 100.0, 200.0),
@@ -353,7 +357,7 @@ mod tests {
             let region = region(0.1, 0.2, 300.0, 400.0);
             for edit in [
                 Edit::Vary { source: source.clone(), amount: 0.3 },
-                Edit::Repaint { source: source.clone(), region },
+                Edit::Repaint { source: source.clone(), region, of: "a tone".into() },
                 Edit::Extend { source: source.clone(), before: 0.0, after: 1.5 },
                 Edit::Loop { source: Some(source.clone()) },
                 Edit::Loop { source: None },

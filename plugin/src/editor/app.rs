@@ -18,7 +18,7 @@ use super::{
     pad_strip::{self, PadStrip},
     prompt_bar::PromptBar,
     settings_bar::SettingsBar,
-    takes::Takes,
+    sound_list::SoundList,
     theme,
     waker::Waker,
 };
@@ -96,7 +96,7 @@ pub struct App {
     prompt_bar: PromptBar,
     settings_bar: SettingsBar,
     display: Display,
-    takes: Takes,
+    sounds: SoundList,
     controls: Controls,
     pads: PadStrip,
     keyboard: Keyboard,
@@ -122,7 +122,7 @@ impl App {
             prompt_bar: PromptBar::default(),
             settings_bar: SettingsBar::default(),
             display: Display::default(),
-            takes: Takes,
+            sounds: SoundList::default(),
             controls: Controls::default(),
             pads: PadStrip::default(),
             keyboard: Keyboard::default(),
@@ -187,7 +187,7 @@ impl App {
         let takes = middle.with_min_x(middle.right() - takes_width);
         let display = middle.with_max_x(takes.left() - theme::GAP);
         self.display.show(ui, display, &view);
-        self.takes.show(ui, takes, &view);
+        self.sounds.show(ui, takes, &view);
         self.pads.show(ui, pads, &view);
         self.controls.show(ui, knobs, &view);
         if let Some(keys) = keys {

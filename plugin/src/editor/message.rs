@@ -15,10 +15,12 @@ const BUTTONS_WIDTH: f32 = 2.0 * theme::CONTROL_HEIGHT + 16.0;
 
 /// Draws the message, if there is one.
 pub fn show(ui: &mut Ui, view: &View) {
-    let (text, is_error) = match (&view.model.message, &view.model.notice) {
-        (Some(message), _) => (&message.text, message.is_error),
-        (None, Some(notice)) => (notice, false),
-        (None, None) => return,
+    let of_library = view.model.shelf.as_ref().and_then(|shelf| shelf.message.as_ref());
+    let (text, is_error) = match (&view.model.message, of_library, &view.model.notice) {
+        (Some(message), ..) => (&message.text, message.is_error),
+        (None, Some((text, is_error)), _) => (text, *is_error),
+        (None, None, Some(notice)) => (notice, false),
+        (None, None, None) => return,
     };
     let (fill, colour) =
         if is_error { (theme::error_back(), theme::error()) } else { (theme::raised(), theme::text()) };
@@ -38,6 +40,12 @@ pub fn show(ui: &mut Ui, view: &View) {
     let right = UiBuilder::new().max_rect(inner).layout(Layout::right_to_left(Align::Center));
     let mut buttons = ui.new_child(right);
     if icon_button(&mut buttons, Icon::Close, false, "Close this message").clicked() {
+        if view.model.message.is_none()
+            && of_library.is_some()
+            && let Some(library) = view.session.library()
+        {
+            return library.close_message();
+        }
         view.session.with(|model| {
             // A request that failed for want of the model said what the notice says.
             model.notice_closed |= view.model.notice.as_ref() == Some(text);

@@ -26,8 +26,11 @@ mod queue_list;
 mod scale;
 mod selection;
 mod settings_bar;
+mod shelf;
 #[cfg(test)]
 mod snapshots;
+mod sound_list;
+mod sound_menu;
 mod takes;
 mod theme;
 mod waker;

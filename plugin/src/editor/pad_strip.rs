@@ -17,6 +17,8 @@ const VELOCITY: f32 = 0.9;
 pub enum Dragged {
     /// From the tray: the number of the take.
     Take(u64),
+    /// From the library: the number of the entry.
+    Entry(i64),
     /// From a pad.
     Pad(usize),
 }
@@ -85,6 +87,7 @@ impl PadStrip {
         if let Some(dropped) = response.dnd_release_payload::<Dragged>() {
             match *dropped {
                 Dragged::Take(id) => view.session.place(id, pad),
+                Dragged::Entry(id) => view.session.place_entry(id, pad),
                 Dragged::Pad(from) => view.session.swap_pads(from, pad),
             }
             view.session.select_pad(pad);
@@ -124,12 +127,19 @@ pub fn follow(ui: &Ui, view: &View) {
     let Some(dragged) = DragAndDrop::payload::<Dragged>(ui.ctx()) else { return };
     let Some(at) = ui.input(|input| input.pointer.interact_pos()) else { return };
     let arrangement = &view.model.arrangement;
-    let take = match *dragged {
-        Dragged::Take(id) => arrangement.find(id),
-        Dragged::Pad(pad) => arrangement.pads.get(pad).and_then(Option::as_ref),
+    let name = match *dragged {
+        Dragged::Take(id) => arrangement.find(id).map(|take| take.name().to_owned()),
+        Dragged::Pad(pad) => {
+            arrangement.pads.get(pad).and_then(Option::as_ref).map(|take| take.name().to_owned())
+        }
+        Dragged::Entry(id) => {
+            let page = view.model.shelf.as_ref().and_then(|shelf| shelf.page.as_ref());
+            let entry = page.and_then(|page| page.entries.iter().find(|entry| entry.id == id));
+            entry.map(|entry| entry.name().into_owned())
+        }
     };
-    let Some(take) = take else { return };
-    let name: String = take.name().chars().take(40).collect();
+    let Some(name) = name else { return };
+    let name: String = name.chars().take(40).collect();
     let painter =
         ui.ctx().layer_painter(egui::LayerId::new(egui::Order::Tooltip, egui::Id::unique("dragged sound")));
     let text = painter.layout_no_wrap(name, theme::font(12.0), theme::text());

@@ -1,5 +1,7 @@
 //! The list of finished sounds.
 
+use std::sync::Arc;
+
 use egui::{
     Align2, Rect, Role, ScrollArea, Sense, Stroke, StrokeKind, Ui, UiBuilder, WidgetInfo, pos2, vec2,
 };
@@ -8,7 +10,9 @@ use super::{
     app::View,
     display::draw_waveform,
     pad_strip::Dragged,
-    queue_list, theme,
+    queue_list,
+    sound_menu::{self, Sound},
+    theme,
     widgets::{Icon, focus_ring, icon_button_at},
 };
 use crate::{session::Audition, take::Take};
@@ -17,19 +21,13 @@ use crate::{session::Audition, take::Take};
 const HEIGHT: f32 = 60.0;
 
 /// See the [module](self).
+#[derive(Default)]
 pub struct Takes;
 
 impl Takes {
     /// Draws the list into `area`, newest first.
     pub fn show(&mut self, ui: &mut Ui, area: Rect, view: &View) {
-        ui.painter().rect_filled(area, theme::CORNER, theme::panel());
-        let title = area.left_top() + vec2(10.0, 8.0);
-        let text = match view.model.arrangement.takes.len() {
-            0 => "Sounds".to_owned(),
-            count => format!("Sounds ({count})"),
-        };
-        ui.painter().text(title, Align2::LEFT_TOP, text, theme::bold(12.0), theme::dim());
-        let list = area.with_min_y(area.top() + 28.0).shrink2(vec2(6.0, 0.0));
+        let list = area.shrink2(vec2(6.0, 0.0));
         if view.model.arrangement.takes.is_empty() && view.model.queue.is_empty() {
             let hint = "What you make is listed here.";
             ui.painter().text(
@@ -53,7 +51,7 @@ impl Takes {
 }
 
 /// One sound: a click plays it and puts it under the keys.
-fn entry(ui: &mut Ui, take: &Take, view: &View) {
+fn entry(ui: &mut Ui, take: &Arc<Take>, view: &View) {
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), HEIGHT), Sense::hover());
     if !ui.is_rect_visible(rect) {
         return;
@@ -93,27 +91,19 @@ fn entry(ui: &mut Ui, take: &Take, view: &View) {
         if is_playing { theme::accent() } else { theme::dim() },
     );
 
-    let mut over_button = false;
-    if response.contains_pointer() {
-        let button = |index: f32| {
-            let min = pos2(rect.right() - 24.0 - index * 22.0, rect.top() + 4.0);
-            Rect::from_min_size(min, vec2(20.0, 20.0))
-        };
-        let recall =
-            ui.interact(button(if is_playing { 0.0 } else { 1.0 }), id.with("recall"), Sense::click());
-        over_button |= recall.contains_pointer();
-        let hint = "Bring back its text and seed";
-        let place = recall.rect;
-        if icon_button_at(ui, place, recall, Icon::Recall, false, hint).clicked() {
-            view.session.recall(take.id);
-        }
-        if !is_playing {
-            let remove = ui.interact(button(0.0), id.with("remove"), Sense::click());
-            over_button |= remove.contains_pointer();
-            let place = remove.rect;
-            if icon_button_at(ui, place, remove, Icon::Close, false, "Remove from the list").clicked() {
-                view.session.discard(take.id);
-            }
+    let button = |index: f32| {
+        let min = pos2(rect.right() - 24.0 - index * 22.0, rect.top() + 4.0);
+        Rect::from_min_size(min, vec2(20.0, 20.0))
+    };
+    let more = sound_menu::button(ui, button(0.0), id.with("more"), &response);
+    let mut over_button = more.contains_pointer();
+    sound_menu::show(&response, &more, view, Sound::Take(take));
+    if response.contains_pointer() && !is_playing {
+        let remove = ui.interact(button(1.0), id.with("remove"), Sense::click());
+        over_button |= remove.contains_pointer();
+        let place = remove.rect;
+        if icon_button_at(ui, place, remove, Icon::Close, false, "Remove from the list").clicked() {
+            view.session.discard(take.id);
         }
     }
 
@@ -142,7 +132,7 @@ fn entry(ui: &mut Ui, take: &Take, view: &View) {
         WidgetInfo::selected(Role::Button, true, is_playing, format!("Play {}", take.name()))
     });
     response.on_hover_text(format!(
-        "{}\nPress to put it on the selected pad and hear it, or drag it to a pad.",
-        take.name()
+        "{}\nPress to put it on the selected pad and hear it, or drag it to a pad. Right-click for more.",
+        take.tip()
     ));
 }

@@ -4,8 +4,8 @@
 use std::ops::RangeInclusive;
 
 use egui::{
-    Button, Color32, CornerRadius, DragValue, Painter, Pos2, Rect, Response, Role, Sense, Stroke, StrokeKind,
-    Ui, Vec2, WidgetInfo, pos2, vec2,
+    Button, Color32, CornerRadius, DragValue, Mesh, Painter, Pos2, Rect, Response, Role, Sense, Stroke,
+    StrokeKind, Ui, Vec2, WidgetInfo, pos2, vec2,
 };
 
 use super::theme;
@@ -23,8 +23,6 @@ pub enum Icon {
     Copy,
     /// A cross.
     Close,
-    /// An arrow going back.
-    Recall,
     /// An arrow bent to the left.
     Undo,
     /// An arrow bent to the right.
@@ -35,6 +33,10 @@ pub enum Icon {
     Minus,
     /// Three lines: a menu.
     Menu,
+    /// A star; filled on buttons that are on.
+    Star,
+    /// Three dots.
+    More,
 }
 
 /// A square button with a picture; `hint` is its tooltip and its name for screen readers.
@@ -56,7 +58,12 @@ pub fn icon_button_at(
     let colour = if is_on { theme::accent_text() } else { theme::text() };
     ui.painter().rect_filled(rect, theme::CORNER, fill);
     focus_ring(ui, rect, &response);
-    draw(ui.painter(), icon, rect.shrink(rect.height() * 0.25), colour);
+    let square = rect.shrink(rect.height() * 0.25);
+    if icon == Icon::Star && is_on {
+        filled_star(ui.painter(), square, colour);
+    } else {
+        draw(ui.painter(), icon, square, colour);
+    }
     response.widget_info(|| WidgetInfo::selected(Role::Button, true, is_on, hint));
     response.on_hover_text(hint)
 }
@@ -169,6 +176,12 @@ pub fn draw(painter: &Painter, icon: Icon, square: Rect, colour: Color32) {
         }
         Icon::Minus => line(&[(0.08, 0.5), (0.92, 0.5)]),
         Icon::Menu => [0.18, 0.5, 0.82].into_iter().for_each(|y| line(&[(0.05, y), (0.95, y)])),
+        Icon::Star => line(&star()),
+        Icon::More => {
+            for x in [0.1, 0.5, 0.9] {
+                painter.circle_filled(at(x, 0.5), square.width() * 0.11, colour);
+            }
+        }
         Icon::Undo | Icon::Redo => {
             let mirror = |x: f32| if icon == Icon::Undo { x } else { 1.0 - x };
             let bow: Vec<_> = (0..=10)
@@ -182,17 +195,28 @@ pub fn draw(painter: &Painter, icon: Icon, square: Rect, colour: Color32) {
             line(&[(mirror(0.6), 0.9), (mirror(0.3), 0.9)]);
             line(&[(mirror(0.3), 0.05), (mirror(0.05), 0.3), (mirror(0.3), 0.55)]);
         }
-        Icon::Recall => {
-            let arc: Vec<Pos2> = (0..=14)
-                .map(|i| {
-                    let angle = std::f32::consts::PI * (-0.85 + 1.6 * i as f32 / 14.0);
-                    at(0.5 + 0.4 * angle.cos(), 0.52 + 0.4 * angle.sin())
-                })
-                .collect();
-            painter.line(arc, stroke);
-            line(&[(0.1, 0.02), (0.12, 0.36), (0.46, 0.32)]);
-        }
     }
+}
+
+/// The outline of a star within a square of 1.
+fn star() -> [(f32, f32); 11] {
+    std::array::from_fn(|i| {
+        let angle = std::f32::consts::PI * (i as f32 / 5.0 - 0.5);
+        let radius = if i % 2 == 0 { 0.56 } else { 0.24 };
+        (0.5 + radius * angle.cos(), 0.54 + radius * angle.sin())
+    })
+}
+
+/// Draws a filled star into a square.
+pub fn filled_star(painter: &Painter, square: Rect, colour: Color32) {
+    let points = star().map(|(x, y)| square.min + vec2(x, y) * square.width());
+    // A fan, since the outline is not convex.
+    let mut mesh = Mesh::default();
+    mesh.colored_vertex(square.min + vec2(0.5, 0.54) * square.width(), colour);
+    points.into_iter().for_each(|point| mesh.colored_vertex(point, colour));
+    (1..11).for_each(|corner| mesh.add_triangle(0, corner, corner + 1));
+    painter.add(mesh);
+    painter.line(points.to_vec(), Stroke::new(1.0, colour));
 }
 
 /// A row of choices of which one is taken, behind its name. Answers the choice clicked.

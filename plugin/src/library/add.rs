@@ -119,6 +119,14 @@ impl Library {
         as_clip(found, &entry.prompt)
     }
 
+    /// The entry of this sound, if it is in the library.
+    ///
+    /// # Errors
+    /// Where the database cannot be read.
+    pub fn find(&self, clip: &Clip) -> Result<Option<Entry>, LibraryError> {
+        self.with_hash(&sample_hash(&clip.audio))
+    }
+
     /// The sound with these samples.
     fn with_hash(&self, hash: &str) -> Result<Option<Entry>, LibraryError> {
         let sql = format!("SELECT {COLUMNS} FROM sound WHERE hash = ?1");

@@ -65,7 +65,8 @@ enum Command {
     Trash(i64),
     Forget(i64),
     Relocate(i64, PathBuf),
-    Load(i64, Deliver<Clip>),
+    Load(i64, Deliver<(Entry, Clip)>),
+    Find(Arc<Clip>, Deliver<Option<Entry>>),
     Refresh,
 }
 
@@ -113,7 +114,8 @@ impl LibraryWorker {
         self.send(Command::Add(clip, naming, export, None));
     }
 
-    /// As [`Self::add`]; `deliver` is then called, on the library's thread, with the entry or a message for the user.
+    /// As [`Self::add`]; `deliver` is then called, on the library's thread, with the entry or a message for the user,
+    /// which is not on the shelf too.
     pub fn add_then(
         &self,
         clip: Arc<Clip>,
@@ -155,8 +157,18 @@ impl LibraryWorker {
     }
 
     /// Reads a sound; `deliver` is called, on the library's thread, with it or a message for the user.
-    pub fn load(&self, id: i64, deliver: impl FnOnce(Result<Clip, String>) + Send + 'static) {
+    pub fn load(&self, id: i64, deliver: impl FnOnce(Result<(Entry, Clip), String>) + Send + 'static) {
         self.send(Command::Load(id, Box::new(deliver)));
+    }
+
+    /// Looks whether a sound is in the library: [`Library::find`]; `deliver` is called, on the library's thread, with
+    /// the answer or a message for the user.
+    pub fn find(
+        &self,
+        clip: Arc<Clip>,
+        deliver: impl FnOnce(Result<Option<Entry>, String>) + Send + 'static,
+    ) {
+        self.send(Command::Find(clip, Box::new(deliver)));
     }
 
     /// See [`Library::refresh`].
@@ -223,7 +235,16 @@ impl Desk {
         let done = match command {
             Command::Search(_) => return false,
             Command::Load(id, deliver) => {
-                deliver(self.with(|library| library.load(&library.entry(id)?)));
+                let load = |library: &mut Library| {
+                    let entry = library.entry(id)?;
+                    let clip = library.load(&entry)?;
+                    Ok((entry, clip))
+                };
+                deliver(self.with(load));
+                return false;
+            }
+            Command::Find(clip, deliver) => {
+                deliver(self.with(|library| library.find(&clip)));
                 return false;
             }
             Command::Add(clip, naming, export, deliver) => {
@@ -231,11 +252,13 @@ impl Desk {
                 if let Ok(entry) = &added {
                     self.shelf.lock().added = Some(entry.clone());
                 }
-                let done = added.as_ref().map(|_| None).map_err(Clone::clone);
-                if let Some(deliver) = deliver {
-                    deliver(added);
+                match deliver {
+                    Some(deliver) => {
+                        deliver(added);
+                        Ok(None)
+                    }
+                    None => added.map(|_| None),
                 }
-                done
             }
             Command::Favourite(id, is_favourite) => {
                 self.with(|library| library.set_favourite(id, is_favourite)).map(|_| None)

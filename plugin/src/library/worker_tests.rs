@@ -66,7 +66,8 @@ fn the_worker_fills_the_shelf() {
     worker.rename(entry.id, "/".into());
     let shelf = wait(&worker, |shelf| shelf.message.is_some());
     assert_eq!(shelf.message.unwrap(), ("A name needs letters or digits.".to_owned(), true));
-    assert_eq!(loaded.lock().unwrap().take().unwrap().unwrap(), clip(3, "sound 3"));
+    let (entry, loaded) = loaded.lock().unwrap().take().unwrap().unwrap();
+    assert_eq!((entry.prompt.as_str(), loaded), ("sound 3", clip(3, "sound 3")));
 }
 
 #[test]
@@ -80,6 +81,8 @@ fn what_was_to_be_kept_is_kept_though_the_window_closes() {
     drop(worker);
     let entry = added.recv_timeout(Duration::from_secs(60)).unwrap().unwrap();
     assert_eq!(place.open().load(&entry).unwrap(), clip(1, "one"));
+    assert_eq!(place.open().find(&clip(1, "another name")).unwrap(), Some(entry));
+    assert_eq!(place.open().find(&clip(2, "one")).unwrap(), None);
 }
 
 #[test]

@@ -34,7 +34,9 @@ impl Session {
         let source = Source::of(&clip);
         let (edit, keeps_prompt) = match change {
             Change::Vary(amount) => (Edit::Vary { source, amount }, true),
-            Change::Repaint(region) => (Edit::Repaint { source, region }, false),
+            Change::Repaint(region) => {
+                (Edit::Repaint { source, region, of: clip.provenance.title().to_owned() }, false)
+            }
             Change::Extend { before, after } => (Edit::Extend { source, before, after }, true),
             Change::Loop => (Edit::Loop { source: Some(source) }, true),
         };

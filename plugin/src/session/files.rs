@@ -6,7 +6,7 @@
 use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Weak},
     thread,
     time::{Duration, Instant},
@@ -27,7 +27,7 @@ use crate::{
 /// Most files taken from one drop or one dialog.
 const MAX_PICKED: usize = 32;
 /// Nobody can cancel a dialog in a shorter time: there was none.
-const SHORTEST_DIALOG: Duration = Duration::from_millis(300);
+pub(super) const SHORTEST_DIALOG: Duration = Duration::from_millis(300);
 
 /// What the thread can be asked to do. It ends when all senders are dropped.
 pub(super) enum Command {
@@ -39,6 +39,8 @@ pub(super) enum Command {
     OpenFolder,
     /// Look for, read or write presets.
     Presets(Box<dyn FnOnce(&Shared) + Send>),
+    /// Show where a file is.
+    ShowInFolder(PathBuf),
     /// Read the user's preferences.
     LoadPreferences,
     /// Keep a change of the user's preferences.
@@ -73,6 +75,7 @@ fn run(shared: &Weak<Shared>, commands: &Receiver<Command>) {
                         work(&shared);
                     }
                 }
+                Command::ShowInFolder(path) => show_in_folder(shared, &path),
                 Command::LoadPreferences => {
                     preferences::load();
                     if let Some(shared) = shared.upgrade() {
@@ -155,5 +158,13 @@ fn open_folder(shared: &Weak<Shared>) {
     match user_folder() {
         Some(folder) => shared.open_folder(&folder),
         None => shared.tell("There is no home folder to keep adapters in.", true),
+    }
+}
+
+fn show_in_folder(shared: &Weak<Shared>, path: &Path) {
+    let Some(shared) = shared.upgrade() else { return };
+    match path.parent() {
+        Some(folder) if path.is_file() => shared.open_folder(folder),
+        _ => shared.tell(&format!("“{}” is not there any more.", path.display()), true),
     }
 }

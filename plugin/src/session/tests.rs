@@ -30,7 +30,7 @@ impl Session {
 }
 
 /// Waits until the session says yes.
-fn wait(session: &Session, what: &str, mut done: impl FnMut(&Model) -> bool) {
+pub(super) fn wait(session: &Session, what: &str, mut done: impl FnMut(&Model) -> bool) {
     let start = Instant::now();
     while !session.with(|model| done(model)) {
         assert!(start.elapsed() < Duration::from_secs(20), "no {what} within 20 s");

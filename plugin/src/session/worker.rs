@@ -183,6 +183,7 @@ impl Worker {
         // Now rather than when the host saves or the window draws.
         let _ = take.encoded();
         take.illustrate();
+        self.shared.keep(&take);
     }
 
     /// The request is over, with a message if it failed; the next one is begun.

@@ -64,7 +64,7 @@ impl EditArgs {
         let kinds = [self.vary.is_some(), self.repaint.is_some(), extends, self.looped, self.morph.is_some()];
         let asked = kinds.into_iter().filter(|asked| *asked).count();
         ensure!(asked <= 1, "One edit at a time: vary, repaint, extend, loop or morph.");
-        let source = self.from.as_deref().map(read).transpose()?;
+        let (source, of) = self.from.as_deref().map(read).transpose()?.unzip();
         if let Some(prompt) = &self.morph {
             ensure!(source.is_none(), "A morph needs no --from: it is made of two prompts.");
             return Ok(Some(Edit::Morph { prompt: prompt.clone(), at: self.morph_at }));
@@ -79,7 +79,7 @@ impl EditArgs {
         Ok(Some(if let Some(amount) = self.vary {
             Edit::Vary { source, amount }
         } else if let Some(Rectangle(region)) = self.repaint {
-            Edit::Repaint { source, region }
+            Edit::Repaint { source, region, of: of.unwrap_or_default() }
         } else if extends {
             let (before, after) = (self.extend_before.unwrap_or(0.0), self.extend_after.unwrap_or(0.0));
             Edit::Extend { source, before, after }
@@ -91,12 +91,13 @@ impl EditArgs {
     }
 }
 
-/// The sound in a WAV file.
-fn read(path: &Path) -> Result<Source> {
+/// The sound in a WAV file, and what it is called if the file says so.
+fn read(path: &Path) -> Result<(Source, String)> {
     let sound = wav::read(path)?;
     let audio = resample(&sound.audio, sound.sample_rate, SAMPLE_RATE)
         .with_context(|| format!("{} cannot be used", path.display()))?;
-    Ok(Source::Audio(audio.into()))
+    let title = sound.provenance.map_or_else(String::new, |provenance| provenance.title().to_owned());
+    Ok((Source::Audio(audio.into()), title))
 }
 
 #[cfg(test)]

@@ -13,12 +13,12 @@ pub(super) fn ixml(provenance: &Provenance, export: &Export) -> Vec<u8> {
     let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<BWFXML>");
     element(&mut xml, "IXML_VERSION", "1.61");
     element(&mut xml, "PROJECT", "SoundLoCD");
-    element(&mut xml, "SCENE", &title(&provenance.prompt));
+    element(&mut xml, "SCENE", &title(provenance.title()));
     element(&mut xml, "TAKE", &(u64::from(provenance.variation) + 1).to_string());
     element(&mut xml, "NOTE", &provenance.prompt);
     xml += "<USER>";
-    element(&mut xml, "FXNAME", &title_case(&provenance.prompt));
-    if let Some(category) = ucs::categorize(&provenance.prompt) {
+    element(&mut xml, "FXNAME", &title_case(provenance.title()));
+    if let Some(category) = ucs::categorize(provenance.title()) {
         element(&mut xml, "CATID", category.id);
         element(&mut xml, "CATEGORY", category.category);
         element(&mut xml, "SUBCATEGORY", category.sub_category);

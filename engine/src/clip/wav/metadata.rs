@@ -15,7 +15,7 @@ const UNKNOWN_LEVEL: i16 = 0x7FFF;
 pub(super) fn info(provenance: &Provenance, export: &Export) -> Vec<u8> {
     let (date, _) = date_and_time(provenance.created_unix);
     let fields: [(&[u8; 4], &str); 7] = [
-        (b"INAM", &title(&provenance.prompt)),
+        (b"INAM", &title(provenance.title())),
         (b"IART", &export.artist),
         (b"ISBJ", &provenance.prompt),
         (b"ICRD", &date),
@@ -123,6 +123,12 @@ fn ascii<const N: usize>(text: &str) -> [u8; N] {
 /// The text's ASCII, with `?` for every other character but those that `also` allows.
 fn printable(text: &str, also: impl Fn(char) -> bool) -> impl Iterator<Item = u8> {
     text.chars().map(move |c| if c.is_ascii_graphic() || c == ' ' || also(c) { c as u8 } else { b'?' })
+}
+
+/// `YYYY-MM-DD`, UTC, of seconds since 1970.
+#[must_use]
+pub fn date(unix: u64) -> String {
+    date_and_time(unix).0
 }
 
 /// `YYYY-MM-DD` and `HH:MM:SS`, UTC, of seconds since 1970.

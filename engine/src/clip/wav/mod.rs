@@ -16,6 +16,7 @@ mod write;
 
 pub use super::file::move_to_new;
 pub use export::Export;
+pub use metadata::date;
 pub use naming::{Naming, file_name, legal_stem};
 pub use read::{WavAudio, read};
 pub use ucs::{Category, categorize};

@@ -50,16 +50,16 @@ impl Naming {
         }
         match self {
             Self::Prompt => {
-                let words = clean(&provenance.prompt, MAX_WORDS, room() - take.len() - 1);
+                let words = clean(provenance.title(), MAX_WORDS, room() - take.len() - 1);
                 stem_of(&format!("{} {take}", or(&words, NAMELESS)))
             }
             Self::Ucs { creator, source } => {
-                let id = ucs::categorize(&provenance.prompt).map_or(ucs::UNKNOWN_ID, |category| category.id);
+                let id = ucs::categorize(provenance.title()).map_or(ucs::UNKNOWN_ID, |category| category.id);
                 let part = |text: &str, other: &str| {
                     or(&clean(&text.replace('_', "-"), MAX_PART, 30), other).into_owned()
                 };
                 let rest = format!("{}_{}_{take}", part(creator, "SoundLoCD"), part(source, "NONE"));
-                let title = title_case(&provenance.prompt).replace('_', "-");
+                let title = title_case(provenance.title()).replace('_', "-");
                 let title = clean(&title, MAX_WORDS, room().saturating_sub(id.len() + rest.len() + 2));
                 stem_of(&format!("{id}_{}_{rest}", or(&title, NAMELESS)))
             }
@@ -159,6 +159,7 @@ fn stem_of(clean: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::clip::{EditNote, Region};
 
     fn stem(prompt: &str) -> String {
         Naming::Prompt.stem(&Provenance { prompt: prompt.into(), seed: 42, ..Provenance::default() })
@@ -182,6 +183,10 @@ mod tests {
         );
         let second = Provenance { prompt: "a".into(), seed: 7, variation: 1, ..Provenance::default() };
         assert_eq!(Naming::Prompt.stem(&second), "a 7-2");
+        let region = Region { start: 0.0, end: 1.0, low: 0.0, high: 1_000.0 };
+        let edit = EditNote::Repaint { region, of: "a door".into() };
+        let repainted = Provenance { prompt: "a bell".into(), edit: Some(edit), ..Provenance::default() };
+        assert_eq!(Naming::Prompt.stem(&repainted), "a door 0");
         assert_eq!(file_name("a 7", 1), "a 7.wav");
         assert_eq!(file_name("a 7", 3), "a 7 3.wav");
     }
