@@ -9,7 +9,9 @@
 mod adapters;
 pub mod arrangement;
 mod edits;
+pub mod export;
 mod files;
+pub mod import;
 mod job;
 pub mod kit;
 mod pads;
@@ -436,7 +438,7 @@ impl Drop for Session {
 
 impl Shared {
     /// Shows a message.
-    fn tell(&self, text: &str, is_error: bool) {
+    pub fn tell(&self, text: &str, is_error: bool) {
         self.model.lock().message = Some(Message { text: text.to_owned(), is_error });
         self.repaint.request();
     }

@@ -6,9 +6,10 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use parking_lot::Mutex;
 use soundlocd_engine::{
     SAMPLE_RATE,
-    clip::{self, Clip},
+    clip::{self, Clip, wav::Export},
     service::Preview,
 };
 
@@ -34,6 +35,8 @@ pub struct Take {
     pub picture: OnceLock<Arc<Preview>>,
     /// The WAV file that it was kept in, once it has been.
     pub file: OnceLock<PathBuf>,
+    /// The files that were written to be dragged out of the window, and what they say.
+    pub exported: Mutex<Vec<(Export, PathBuf)>>,
     /// The clip as text for the project file.
     encoded: OnceLock<String>,
 }
@@ -51,6 +54,7 @@ impl Take {
             overview,
             picture: OnceLock::new(),
             file: OnceLock::new(),
+            exported: Mutex::default(),
             encoded: OnceLock::new(),
         }
     }

@@ -10,6 +10,8 @@ mod adapter_panel;
 mod app;
 mod controls;
 mod display;
+mod drag_out;
+mod drop_in;
 mod edit_bar;
 mod forwarded_keys;
 mod keyboard;
@@ -29,6 +31,7 @@ mod settings_bar;
 mod snapshots;
 mod takes;
 mod theme;
+mod tray_choice;
 mod waker;
 mod widgets;
 
@@ -236,7 +239,7 @@ impl EditorHandle for SoundLocdEditorHandle {
 
 impl Drop for SoundLocdEditorHandle {
     fn drop(&mut self) {
-        self.keys.set_typing(false);
+        self.keys.set_wanted(false, false);
         self.waker.close();
     }
 }
