@@ -111,8 +111,13 @@ fn entry(ui: &mut Ui, take: &Take, view: &View, choice: &mut TrayChoice, list: &
     let inner = rect.shrink2(vec2(8.0, 5.0));
     let painter = ui.painter().with_clip_rect(inner);
     painter.text(inner.left_top(), Align2::LEFT_TOP, take.name(), theme::font(12.0), theme::text());
-    let details =
-        format!("{:.1} s  ·  seed {}  ·  {}", take.seconds(), provenance.seed, provenance.variation + 1);
+    let origin = if provenance.pack_name.is_empty() {
+        // No model made it.
+        "from a file".to_owned()
+    } else {
+        format!("seed {}  ·  {}", provenance.seed, provenance.variation + 1)
+    };
+    let details = format!("{:.1} s  ·  {origin}", take.seconds());
     painter.text(inner.left_bottom(), Align2::LEFT_BOTTOM, details, theme::font(10.5), theme::dim());
     let wave = Rect::from_min_max(
         pos2(inner.left(), inner.top() + 15.0),
