@@ -10,7 +10,9 @@ mod adapters;
 pub mod arrangement;
 mod copies;
 mod edits;
+pub mod export;
 mod files;
+pub mod import;
 mod job;
 pub mod kit;
 mod library;
@@ -443,7 +445,7 @@ impl Drop for Session {
 
 impl Shared {
     /// Shows a message.
-    fn tell(&self, text: &str, is_error: bool) {
+    pub fn tell(&self, text: &str, is_error: bool) {
         self.model.lock().message = Some(Message { text: text.to_owned(), is_error });
         self.repaint.request();
     }

@@ -9,7 +9,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use parking_lot::Mutex;
 use soundlocd_engine::{
     SAMPLE_RATE,
-    clip::{self, Clip, EditNote},
+    clip::{self, Clip, EditNote, wav::Export},
     service::Preview,
 };
 
@@ -37,6 +37,8 @@ pub struct Take {
     pub pitch: OnceLock<Option<f32>>,
     /// The WAV file that it was kept in, once it has been.
     pub file: KeptFile,
+    /// The files that were written to be dragged out of the window, and what they say.
+    pub exported: Mutex<Vec<(Export, PathBuf)>>,
     /// The clip as text for the project file.
     encoded: OnceLock<String>,
 }
@@ -55,6 +57,7 @@ impl Take {
             picture: OnceLock::new(),
             pitch: OnceLock::new(),
             file: KeptFile::default(),
+            exported: Mutex::default(),
             encoded: OnceLock::new(),
         }
     }

@@ -1,4 +1,4 @@
-"""Shows the plugin's window in pedalboard: `editor_host.py VST3 STATE_OUT`.
+"""Shows the plugin's window in pedalboard: `editor_host.py VST3 STATE_OUT [STATE_IN]`.
 
 A process of its own, since the window takes over the main thread. A line on standard input (or its
 end) closes the window; then the plugin's state is written to STATE_OUT and, as a musician would
@@ -14,6 +14,9 @@ import conftest  # noqa: F401 (loads faster with it)
 
 # Without waiting for a sound: a new instance has none.
 plugin = pedalboard.load_plugin(sys.argv[1], initialization_timeout=0.1)
+if len(sys.argv) > 3:
+    with open(sys.argv[3], "rb") as file:
+        plugin.raw_state = file.read()
 closed = threading.Event()
 
 

@@ -43,12 +43,14 @@ def differ(before: bytes, after: bytes) -> bool:
 class Editor:
     """The plugin's window, open in a host process of its own."""
 
-    def __init__(self, display, vst3, state_file):
+    def __init__(self, display, vst3, state_file, before=None):
+        """`state_file` is written at the end; `before` is one that the plugin begins with."""
         self.state_file = state_file
+        self.arguments = [vst3, str(state_file)] + ([str(before)] if before else [])
         # Seen on an overloaded machine: the first frame is never drawn on X11. A user would open the window again,
         # and so do we, but say so.
         for _ in range(4):
-            self._open(display, vst3)
+            self._open(display)
             if self.is_drawn(15):
                 return
             self.process.kill()
@@ -56,9 +58,9 @@ class Editor:
             warnings.warn("the window stayed empty and was opened again", stacklevel=2)
         raise AssertionError("four windows in a row stayed empty")
 
-    def _open(self, display, vst3):
+    def _open(self, display):
         self.process = subprocess.Popen(
-            [sys.executable, str(HERE / "editor_host.py"), vst3, str(self.state_file)],
+            [sys.executable, str(HERE / "editor_host.py"), *self.arguments],
             env=display.environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

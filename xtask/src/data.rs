@@ -6,9 +6,6 @@
 
 mod cache;
 pub mod collection;
-mod decode;
-mod file_kind;
-mod opus;
 pub mod prepare;
 #[cfg(test)]
 mod scratch;

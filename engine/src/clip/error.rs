@@ -98,7 +98,7 @@ impl ClipError {
 }
 
 /// The cause of a file error without the operating system's jargon where it is a common one.
-fn io_reason(error: &io::Error) -> String {
+pub(super) fn io_reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "the disk is full".into(),
         io::ErrorKind::PermissionDenied => "you may not write or read there".into(),

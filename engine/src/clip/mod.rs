@@ -1,9 +1,10 @@
 //! Finished sounds: a [`Clip`] is trimmed, faded, levelled audio with its [`Provenance`].
 //!
-//! [`wav`] writes it to files and reads it back, [`state`] stores it in a project without loss,
-//! [`resample()`] brings it to the host's rate, [`Analysis`] measures it.
+//! [`wav`] writes it to files and reads it back, [`decode()`] reads the sound files of other programs, [`state`] stores it
+//! in a project without loss, [`resample()`] brings it to the host's rate, [`Analysis`] measures it.
 
 mod analysis;
+mod decode;
 mod error;
 mod file;
 mod finish;
@@ -21,6 +22,7 @@ mod tokens;
 pub mod wav;
 
 pub use analysis::{Analysis, from_db, to_db};
+pub use decode::{DecodeError, Decoded, SUPPORTED, decode};
 pub use error::ClipError;
 pub use file::write_atomically;
 pub(crate) use finish::Ends;

@@ -1,9 +1,8 @@
 //! Which adapters change the model: the button with their number, and the list that it opens.
 
 use egui::{
-    Align, Align2, Area, Button, Color32, Frame, Id, Label, Layout, Margin, Order, Popup, PopupCloseBehavior,
-    Rect, RectAlign, Response, RichText, Role, ScrollArea, Sense, Stroke, StrokeKind, Ui, WidgetInfo, pos2,
-    vec2,
+    Align, Align2, Button, Color32, Frame, Id, Label, Layout, Margin, Popup, PopupCloseBehavior, Rect,
+    RectAlign, Response, RichText, Role, ScrollArea, Sense, Stroke, Ui, WidgetInfo, pos2, vec2,
 };
 use soundlocd_engine::{lora::BaseId, service::request::MAX_STRENGTH};
 
@@ -34,34 +33,11 @@ const MOST_CAPTIONS: usize = 6;
 /// Longest caption on its button, in characters.
 const CAPTION_CHARS: usize = 44;
 
-/// Takes files that were dropped on the window, and shows adapters that were added.
-pub fn take_dropped(context: &egui::Context, session: &Session) {
-    let dropped: Vec<_> =
-        context.input(|input| input.raw.dropped_files.iter().map(|file| file.path().to_owned()).collect());
-    if !dropped.is_empty() {
-        session.add_adapters(dropped);
-    }
+/// Shows adapters that were added.
+pub fn show_added(context: &egui::Context, session: &Session) {
     if session.with(|model| std::mem::take(&mut model.was_added)) {
         Popup::open_id(context, popup_id());
     }
-}
-
-/// While files are held over the window: says what happens if they are dropped.
-pub fn invite(ui: &Ui, window: Rect) {
-    if ui.input(|input| input.raw.hovered_files.is_empty()) {
-        return;
-    }
-    Area::new(Id::unique("drop adapters")).order(Order::Foreground).fixed_pos(window.min).show(
-        ui.ctx(),
-        |ui| {
-            let painter = ui.painter().with_clip_rect(window);
-            painter.rect_filled(window, 0.0, theme::background().gamma_multiply(0.85));
-            let frame = window.shrink(theme::GAP);
-            painter.rect_stroke(frame, theme::CORNER, Stroke::new(2.0, theme::accent()), StrokeKind::Inside);
-            let text = "Drop adapters here";
-            painter.text(window.center(), Align2::CENTER_CENTER, text, theme::bold(18.0), theme::text());
-        },
-    );
 }
 
 fn popup_id() -> Id {

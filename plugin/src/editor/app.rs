@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use egui::{Align, Layout, Rect, Sense, Ui, UiBuilder, pos2, vec2};
 use nice_plug::{context::gui::GuiContext, prelude::ParamSetter};
-use nice_plug_egui::{Frame, NiceEguiApp, baseview::HandlerError};
+use nice_plug_egui::{Frame, Key, KeyCapture, NamedKey, NiceEguiApp, baseview::HandlerError};
 use soundlocd_engine::service::Settings;
 
 use super::{
     adapter_panel,
     controls::Controls,
     display::Display,
+    drag_out::DragOut,
+    drop_in,
     forwarded_keys::ForwardedKeys,
     keyboard::Keyboard,
     menu::Menu,
@@ -39,6 +41,8 @@ const PADS_HEIGHT: f32 = 32.0;
 const TAKES_WIDTHS: [f32; 2] = [220.0, 180.0];
 /// Width of the model's selector.
 const MODEL_WIDTH: f32 = 240.0;
+/// Keys that are the window's while sounds of the list are chosen: a host might delete a track with them.
+const CHOICE_KEYS: [NamedKey; 3] = [NamedKey::Delete, NamedKey::Backspace, NamedKey::Escape];
 /// Width of the button for adapters.
 const ADAPTERS_WIDTH: f32 = 122.0;
 /// Windows smaller than this are drawn tightly.
@@ -99,6 +103,7 @@ pub struct App {
     sounds: SoundList,
     controls: Controls,
     pads: PadStrip,
+    drag_out: DragOut,
     keyboard: Keyboard,
     menu: Menu,
     /// The look that the window has.
@@ -125,6 +130,7 @@ impl App {
             sounds: SoundList::default(),
             controls: Controls::default(),
             pads: PadStrip::default(),
+            drag_out: DragOut::default(),
             keyboard: Keyboard::default(),
             menu: Menu::default(),
             is_light: false,
@@ -194,7 +200,8 @@ impl App {
             self.keyboard.show(ui, keys, &view);
         }
         pad_strip::follow(ui, &view);
-        adapter_panel::invite(ui, window);
+        drop_in::invite(ui, window, &view, &self.pads);
+        self.drag_out.follow(ui, &view);
     }
 }
 
@@ -220,11 +227,20 @@ impl NiceEguiApp for App {
         self.waker.frame(ui.ctx(), &self.session, || frame.baseview_window().waker());
         self.keys.deliver(ui.ctx());
         self.follow_preferences(ui.ctx());
-        adapter_panel::take_dropped(ui.ctx(), &self.session);
+        adapter_panel::show_added(ui.ctx(), &self.session);
+        drop_in::take(ui.ctx(), &self.session, &self.pads);
         if let Some(context) = self.gui_context.clone() {
             self.draw(ui, &context);
         }
-        self.keys.set_typing(ui.ctx().text_edit_focused());
+        self.drag_out.hand_over(frame, &self.session);
+        let is_typing = ui.ctx().text_edit_focused();
+        let is_choosing = !is_typing && self.sounds.has_choice();
+        self.keys.set_wanted(is_typing, is_choosing);
+        frame.set_key_capture(if is_choosing {
+            KeyCapture::CaptureKeys(CHOICE_KEYS.map(Key::Named).to_vec())
+        } else {
+            KeyCapture::CaptureAll
+        });
     }
 }
 

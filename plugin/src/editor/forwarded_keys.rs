@@ -15,24 +15,29 @@ use parking_lot::Mutex;
 pub struct ForwardedKeys {
     /// Whether a text field has the focus; written by the window each frame.
     typing: AtomicBool,
+    /// Whether sounds of the list are chosen, so that Escape and Delete are for them.
+    choosing: AtomicBool,
     events: Mutex<Vec<Event>>,
 }
 
 impl ForwardedKeys {
-    /// Says whether a text field has the focus.
-    pub fn set_typing(&self, typing: bool) {
+    /// Says whether a text field has the focus, or else sounds of the list are chosen.
+    pub fn set_wanted(&self, typing: bool, choosing: bool) {
         self.typing.store(typing, Ordering::Relaxed);
-        if !typing {
+        self.choosing.store(choosing, Ordering::Relaxed);
+        if !typing && !choosing {
             self.events.lock().clear();
         }
     }
 
     /// A key from the host. Answers whether the window takes it.
     pub fn offer(&self, key: VirtualKeyCode, is_down: bool, modifiers: Modifiers) -> bool {
-        if !self.typing.load(Ordering::Relaxed) {
+        let Some(key) = translate(key) else { return false };
+        let is_for_choice = self.choosing.load(Ordering::Relaxed)
+            && matches!(key, Key::Backspace | Key::Delete | Key::Escape);
+        if !self.typing.load(Ordering::Relaxed) && !is_for_choice {
             return false;
         }
-        let Some(key) = translate(key) else { return false };
         let modifiers = translate_modifiers(modifiers);
         // A combination that is not for editing text is a shortcut of the host.
         if modifiers.alt
@@ -123,7 +128,7 @@ mod tests {
             let mut output = context.run_ui(egui::RawInput::default(), |ui| {
                 forwarded.deliver(ui.ctx());
                 ui.add(egui::TextEdit::singleline(&mut text).id_salt("field")).request_focus();
-                forwarded.set_typing(ui.ctx().egui_wants_keyboard_input());
+                forwarded.set_wanted(ui.ctx().egui_wants_keyboard_input(), false);
             });
             output.textures_delta.clear();
         };
@@ -149,9 +154,25 @@ mod tests {
     fn without_a_text_field_every_key_is_the_hosts() {
         let forwarded = ForwardedKeys::default();
         assert!(!forwarded.offer(VirtualKeyCode::Space, true, Modifiers::empty()));
-        forwarded.set_typing(true);
+        forwarded.set_wanted(true, false);
         assert!(forwarded.offer(VirtualKeyCode::Space, true, Modifiers::empty()));
         assert!(!forwarded.offer(VirtualKeyCode::F5, true, Modifiers::empty()));
         assert!(!forwarded.offer(VirtualKeyCode::Space, true, Modifiers::ALT));
+    }
+
+    #[test]
+    fn while_sounds_are_chosen_the_keys_for_them_are_taken() {
+        let forwarded = ForwardedKeys::default();
+        forwarded.set_wanted(false, true);
+        for (key, is_taken) in [
+            (VirtualKeyCode::Delete, true),
+            (VirtualKeyCode::Escape, true),
+            (VirtualKeyCode::Space, false),
+            (VirtualKeyCode::Return, false),
+        ] {
+            assert_eq!(forwarded.offer(key, true, Modifiers::empty()), is_taken, "{key:?}");
+        }
+        forwarded.set_wanted(false, false);
+        assert!(!forwarded.offer(VirtualKeyCode::Delete, true, Modifiers::empty()));
     }
 }

@@ -10,6 +10,8 @@ mod adapter_panel;
 mod app;
 mod controls;
 mod display;
+mod drag_out;
+mod drop_in;
 mod edit_bar;
 mod forwarded_keys;
 mod keyboard;
@@ -33,6 +35,7 @@ mod sound_list;
 mod sound_menu;
 mod takes;
 mod theme;
+mod tray_choice;
 mod waker;
 mod widgets;
 
@@ -240,7 +243,7 @@ impl EditorHandle for SoundLocdEditorHandle {
 
 impl Drop for SoundLocdEditorHandle {
     fn drop(&mut self) {
-        self.keys.set_typing(false);
+        self.keys.set_wanted(false, false);
         self.waker.close();
     }
 }

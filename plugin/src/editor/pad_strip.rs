@@ -1,7 +1,8 @@
 //! The sixteen pads: which sound is where. A press plays a pad and shows it.
 
 use egui::{
-    Color32, DragAndDrop, PointerButton, Rect, Role, Sense, Stroke, StrokeKind, Ui, WidgetInfo, pos2, vec2,
+    Color32, DragAndDrop, PointerButton, Pos2, Rect, Role, Sense, Stroke, StrokeKind, Ui, WidgetInfo, pos2,
+    vec2,
 };
 
 use super::{app::View, display::draw_waveform, theme, widgets::focus_ring};
@@ -13,10 +14,10 @@ const SPACE: f32 = 3.0;
 const VELOCITY: f32 = 0.9;
 
 /// A sound that is being dragged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Dragged {
-    /// From the tray: the number of the take.
-    Take(u64),
+    /// From the tray: the numbers of the takes, in the order of the list.
+    Takes(Vec<u64>),
     /// From the library: the number of the entry.
     Entry(i64),
     /// From a pad.
@@ -28,16 +29,32 @@ pub enum Dragged {
 pub struct PadStrip {
     /// The pad held down by the mouse.
     pressed: Option<u8>,
+    /// Where the pads were drawn.
+    area: Option<Rect>,
 }
 
 impl PadStrip {
+    /// Where the pads are, once they have been drawn.
+    pub fn area(&self) -> Option<Rect> {
+        self.area
+    }
+
+    /// Where a pad is.
+    pub fn cell_rect(&self, pad: usize) -> Option<Rect> {
+        self.area.map(|area| cell_rect(area, pad))
+    }
+
+    /// The pad at a place.
+    pub fn at(&self, place: Pos2) -> Option<usize> {
+        (0..PADS).find(|pad| self.cell_rect(*pad).is_some_and(|rect| rect.contains(place)))
+    }
+
     /// Draws the pads into `area`.
     pub fn show(&mut self, ui: &Ui, area: Rect, view: &View) {
-        let width = (area.width() + SPACE) / PADS as f32;
+        self.area = Some(area);
         let mut wanted = None;
         for pad in 0..PADS {
-            let left = area.left() + pad as f32 * width;
-            let rect = Rect::from_min_size(pos2(left, area.top()), vec2(width - SPACE, area.height()));
+            let rect = cell_rect(area, pad);
             if self.cell(ui, rect, pad, view) {
                 wanted = u8::try_from(pad).ok();
             }
@@ -85,10 +102,10 @@ impl PadStrip {
         focus_ring(ui, rect, &response);
 
         if let Some(dropped) = response.dnd_release_payload::<Dragged>() {
-            match *dropped {
-                Dragged::Take(id) => view.session.place(id, pad),
-                Dragged::Entry(id) => view.session.place_entry(id, pad),
-                Dragged::Pad(from) => view.session.swap_pads(from, pad),
+            match &*dropped {
+                Dragged::Takes(ids) => drop(view.session.place(ids, pad)),
+                Dragged::Entry(id) => view.session.place_entry(*id, pad),
+                Dragged::Pad(from) => view.session.swap_pads(*from, pad),
             }
             view.session.select_pad(pad);
         }
@@ -108,7 +125,11 @@ impl PadStrip {
         });
         let hint = match take {
             Some(_) => {
-                format!("{}. {name}\nPress to hear it, drag to move it. Right-click for more.", pad + 1)
+                format!(
+                    "{}. {name}\nPress to hear it. Drag it to another pad, or out of the window as a file. \
+                     Right-click for more.",
+                    pad + 1
+                )
             }
             None => format!("Pad {} is empty. Select it and generate, or drag a sound here.", pad + 1),
         };
@@ -122,24 +143,38 @@ impl PadStrip {
     }
 }
 
+/// Where a pad is within `area`.
+fn cell_rect(area: Rect, pad: usize) -> Rect {
+    let width = (area.width() + SPACE) / PADS as f32;
+    let left = area.left() + pad as f32 * width;
+    Rect::from_min_size(pos2(left, area.top()), vec2(width - SPACE, area.height()))
+}
+
 /// While a sound is dragged: its name at the pointer.
 pub fn follow(ui: &Ui, view: &View) {
     let Some(dragged) = DragAndDrop::payload::<Dragged>(ui.ctx()) else { return };
     let Some(at) = ui.input(|input| input.pointer.interact_pos()) else { return };
     let arrangement = &view.model.arrangement;
-    let name = match *dragged {
-        Dragged::Take(id) => arrangement.find(id).map(|take| take.name().to_owned()),
+    let (name, others) = match &*dragged {
+        Dragged::Takes(ids) => {
+            let take = ids.first().and_then(|id| arrangement.find(*id));
+            (take.map(|take| take.name().to_owned()), ids.len().saturating_sub(1))
+        }
         Dragged::Pad(pad) => {
-            arrangement.pads.get(pad).and_then(Option::as_ref).map(|take| take.name().to_owned())
+            let take = arrangement.pads.get(*pad).and_then(Option::as_ref);
+            (take.map(|take| take.name().to_owned()), 0)
         }
         Dragged::Entry(id) => {
             let page = view.model.shelf.as_ref().and_then(|shelf| shelf.page.as_ref());
-            let entry = page.and_then(|page| page.entries.iter().find(|entry| entry.id == id));
-            entry.map(|entry| entry.name().into_owned())
+            let entry = page.and_then(|page| page.entries.iter().find(|entry| entry.id == *id));
+            (entry.map(|entry| entry.name().into_owned()), 0)
         }
     };
     let Some(name) = name else { return };
-    let name: String = name.chars().take(40).collect();
+    let mut name: String = name.chars().take(40).collect();
+    if others > 0 {
+        name += &format!("  and {others} more");
+    }
     let painter =
         ui.ctx().layer_painter(egui::LayerId::new(egui::Order::Tooltip, egui::Id::unique("dragged sound")));
     let text = painter.layout_no_wrap(name, theme::font(12.0), theme::text());

@@ -17,6 +17,11 @@ pub struct SoundList {
 }
 
 impl SoundList {
+    /// Whether sounds are chosen, so that keys are for them.
+    pub fn has_choice(&self) -> bool {
+        !self.is_library && self.takes.has_choice()
+    }
+
     /// Draws the tabs and the list into `area`.
     pub fn show(&mut self, ui: &mut Ui, area: Rect, view: &View) {
         ui.painter().rect_filled(area, theme::CORNER, theme::panel());

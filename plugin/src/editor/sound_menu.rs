@@ -167,7 +167,7 @@ fn of_take(ui: &mut Ui, view: &View, take: &Arc<Take>, entry: Option<&Entry>) {
     file(ui, view, path.as_ref(), || Original::Take(Arc::clone(take)));
     ui.separator();
     if item(ui, "Remove from the list") {
-        view.session.discard(take.id);
+        view.session.discard(&[take.id]);
     }
 }
 

@@ -54,6 +54,12 @@ impl Library {
         }
     }
 
+    /// The folder with the sounds of the user's library, which may be missing. `None` for a user without a home.
+    #[must_use]
+    pub fn default_sounds() -> Option<PathBuf> {
+        Some(Self::default_folder()?.join(SOUNDS))
+    }
+
     /// Opens the library in `folder`, or makes an empty one. A database that is damaged is set aside under
     /// another name and made again from the sounds; [`Self::notice`] says so then.
     ///

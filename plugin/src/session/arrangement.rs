@@ -52,6 +52,25 @@ impl Arrangement {
         }
     }
 
+    /// Puts a take on a pad. A sound that plays there and had left the tray is in it again.
+    pub fn lay(&mut self, pad: usize, take: &Arc<Take>) {
+        if let Some(before) = self.pads.get(pad).cloned().flatten() {
+            self.add(&before);
+        }
+        self.place(pad, Some(Arc::clone(take)));
+    }
+
+    /// Puts takes on pads: the first on `pad`, whatever is there, the others on the free pads after it, as far as there are
+    /// any.
+    pub fn spread(&mut self, takes: &[Arc<Take>], pad: usize) {
+        let Some((first, others)) = takes.split_first() else { return };
+        self.lay(pad, first);
+        let free = self.pads.iter_mut().skip(pad.saturating_add(1)).filter(|slot| slot.is_none());
+        for (slot, take) in free.zip(others) {
+            *slot = Some(Arc::clone(take));
+        }
+    }
+
     /// Whether the same sounds are in the same places.
     fn is_same(&self, other: &Self) -> bool {
         let ids = |takes: &[Arc<Take>]| takes.iter().map(|take| take.id).collect::<Vec<_>>();
@@ -64,6 +83,8 @@ impl Arrangement {
 /// A change that can be taken back.
 #[derive(Clone, Debug)]
 struct Step {
+    /// Its own, from 1.
+    number: u64,
     /// What was done, as in "Undo: remove sound".
     name: String,
     /// The arrangement on the other side of the change.
@@ -75,23 +96,36 @@ struct Step {
 pub struct History {
     done: Vec<Step>,
     undone: Vec<Step>,
+    /// Number of the last change.
+    last: u64,
 }
 
 impl History {
     /// Notes that `before` is about to be changed.
     pub fn record(&mut self, name: &str, before: &Arrangement) {
         self.undone.clear();
-        self.done.push(Step { name: name.to_owned(), other: before.clone() });
+        self.last += 1;
+        self.done.push(Step { number: self.last, name: name.to_owned(), other: before.clone() });
         if self.done.len() > MAX_UNDO {
             self.done.remove(0);
         }
     }
 
-    /// Forgets the last noted change if nothing came of it.
-    pub fn settle(&mut self, now: &Arrangement) {
+    /// Forgets the last noted change if nothing came of it, else answers with its number.
+    pub fn settle(&mut self, now: &Arrangement) -> Option<u64> {
         if self.done.last().is_some_and(|step| step.other.is_same(now)) {
             self.done.pop();
+            return None;
         }
+        self.done.last().map(|step| step.number)
+    }
+
+    /// Takes the change of this number back as if it had not been made, if no other came after it. Answers
+    /// whether it did.
+    pub fn take_back(&mut self, number: u64, now: &mut Arrangement) -> bool {
+        let Some(step) = self.done.pop_if(|step| step.number == number) else { return false };
+        *now = step.other;
+        true
     }
 
     /// Takes the last change back. Answers whether there was one.
@@ -117,9 +151,9 @@ impl History {
     }
 
     fn cross(from: &mut Vec<Step>, to: &mut Vec<Step>, now: &mut Arrangement) -> bool {
-        let Some(Step { name, other }) = from.pop() else { return false };
-        let other = std::mem::replace(now, other);
-        to.push(Step { name, other });
+        let Some(step) = from.pop() else { return false };
+        let other = std::mem::replace(now, step.other);
+        to.push(Step { other, ..step });
         true
     }
 }
@@ -159,6 +193,22 @@ mod tests {
     }
 
     #[test]
+    fn several_sounds_fill_the_free_pads() {
+        let mut arrangement = Arrangement::default();
+        let takes: Vec<_> = (1..=4).map(take).collect();
+        // A sound that is on a pad only goes to the tray when another takes its place.
+        arrangement.place(12, Some(take(10)));
+        arrangement.place(14, Some(take(11)));
+        arrangement.spread(&takes, 12);
+        let pads: Vec<_> = arrangement.pads.iter().map(|pad| pad.as_ref().map(|take| take.id)).collect();
+        assert_eq!(pads[12..], [Some(1), Some(2), Some(11), Some(3)]);
+        assert_eq!(ids(&arrangement), [10]);
+        arrangement.spread(&[], 0);
+        arrangement.spread(&takes, PADS);
+        assert!(arrangement.pads[..12].iter().all(Option::is_none));
+    }
+
+    #[test]
     fn changes_are_undone_and_made_again_in_order() {
         let (mut history, mut now) = (History::default(), Arrangement::default());
         assert!(!history.undo(&mut now) && !history.redo(&mut now));
@@ -183,8 +233,21 @@ mod tests {
         assert!(!history.redo(&mut now));
         // What changed nothing cannot be undone.
         history.record("nothing", &now);
-        history.settle(&now);
+        assert_eq!(history.settle(&now), None);
         assert_eq!(history.names(), [Some("remove".into()), None]);
+        // A change is taken back for good, and only if it is the last one.
+        history.record("add 4", &now);
+        now.add(&take(4));
+        let fourth = history.settle(&now).unwrap();
+        history.record("add 5", &now);
+        now.add(&take(5));
+        let fifth = history.settle(&now).unwrap();
+        assert!(!history.take_back(fourth, &mut now));
+        assert_eq!(ids(&now), [4, 5]);
+        assert!(history.take_back(fifth, &mut now) && !history.take_back(fifth, &mut now));
+        assert_eq!(history.names(), [Some("add 4".into()), None]);
+        assert!(history.take_back(fourth, &mut now));
+        assert!(now.takes.is_empty());
         for _ in 0..2 * MAX_UNDO {
             history.record("many", &now);
         }

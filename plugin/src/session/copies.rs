@@ -138,7 +138,7 @@ impl Shared {
     }
 
     /// The rate of files that are written for other programs, in Hz.
-    fn export_rate(&self) -> u32 {
+    pub(super) fn export_rate(&self) -> u32 {
         let host = self.host_rate.load(Ordering::Relaxed);
         let is_usable = (MIN_RATE..=MAX_RATE).contains(&host);
         if preferences::current().host_rate && is_usable { host } else { SAMPLE_RATE }

@@ -1,4 +1,5 @@
-//! The session's thread for files: looks for adapters and reads them, all of each; reads and keeps preferences.
+//! The session's thread for files: looks for adapters and reads them, all of each; reads sounds that are dropped; reads and
+//! keeps preferences.
 //!
 //! Apart from the thread that talks to the engine, which must not wait for a slow disk. Nor does the end of the
 //! session wait: the thread is left to itself then, and the code it runs stays loaded.
@@ -18,7 +19,7 @@ use soundlocd_engine::{
     service::keep_loaded,
 };
 
-use super::Shared;
+use super::{Shared, import::import};
 use crate::{
     adapters::{Found, picked},
     preferences::{self, Preferences},
@@ -35,6 +36,15 @@ pub(super) enum Command {
     Scan,
     /// Read these and switch them on.
     Add(Vec<PathBuf>),
+    /// Take files that were dropped on the window, the first sound on this pad: see [`Session::take_files`].
+    ///
+    /// [`Session::take_files`]: super::Session::take_files
+    Import {
+        /// The files.
+        paths: Vec<PathBuf>,
+        /// The pad; `None` for the selected one.
+        pad: Option<usize>,
+    },
     /// Show the user's folder for adapters.
     OpenFolder,
     /// Look for, read or write presets.
@@ -69,6 +79,7 @@ fn run(shared: &Weak<Shared>, commands: &Receiver<Command>) {
             match command {
                 Command::Scan => {}
                 Command::Add(paths) => add(shared, &paths),
+                Command::Import { paths, pad } => import(shared, paths, pad),
                 Command::OpenFolder => open_folder(shared),
                 Command::Presets(work) => {
                     if let Some(shared) = shared.upgrade() {
@@ -138,7 +149,7 @@ fn scan(shared: &Weak<Shared>) {
     }
 }
 
-fn add(shared: &Weak<Shared>, paths: &[PathBuf]) {
+pub(super) fn add(shared: &Weak<Shared>, paths: &[PathBuf]) {
     // Else what was not looked for would seem to be missing.
     if shared.upgrade().is_some_and(|shared| shared.model.lock().adapters.is_none()) {
         scan(shared);

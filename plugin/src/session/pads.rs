@@ -20,22 +20,21 @@ impl Session {
         }
     }
 
-    /// Puts the take numbered `id` on the selected pad.
-    pub fn select(&self, id: u64) {
+    /// Puts the take numbered `id` on the selected pad. Answers with the number of the change, for
+    /// [`Self::take_back`].
+    pub fn select(&self, id: u64) -> Option<u64> {
         let pad = self.with(|model| model.selected);
-        self.place(id, pad);
+        self.place(&[id], pad)
     }
 
-    /// Puts the take numbered `id` on a pad.
-    pub fn place(&self, id: u64, pad: usize) {
-        self.shared.rearrange("sound on pad", |arrangement| {
-            let Some(take) = arrangement.find(id).cloned() else { return };
-            // A pad's sound that had left the tray is in it again.
-            if let Some(before) = arrangement.pads.get(pad).cloned().flatten() {
-                arrangement.add(&before);
-            }
-            arrangement.place(pad, Some(take));
-        });
+    /// Puts the takes of these numbers on pads: the first on `pad`, the others on the free pads after it. Answers with the
+    /// number of the change, for [`Self::take_back`].
+    pub fn place(&self, ids: &[u64], pad: usize) -> Option<u64> {
+        let name = if ids.len() == 1 { "sound on pad" } else { "sounds on pads" };
+        self.shared.rearrange(name, |arrangement| {
+            let takes: Vec<_> = ids.iter().filter_map(|id| arrangement.find(*id).cloned()).collect();
+            arrangement.spread(&takes, pad);
+        })
     }
 
     /// Exchanges the sounds of two pads.
@@ -56,9 +55,15 @@ impl Session {
         });
     }
 
-    /// Removes a take from the tray. Pads that play it go on.
-    pub fn discard(&self, id: u64) {
-        self.shared.rearrange("remove sound", |arrangement| arrangement.takes.retain(|take| take.id != id));
+    /// Removes takes from the tray. Pads that play them go on.
+    pub fn discard(&self, ids: &[u64]) {
+        let name = if ids.len() == 1 { "remove sound" } else { "remove sounds" };
+        self.shared.rearrange(name, |arrangement| arrangement.takes.retain(|take| !ids.contains(&take.id)));
+    }
+
+    /// Takes the change of this number back as if it had not been made, if it is still the last one.
+    pub fn take_back(&self, number: u64) {
+        self.travel(|model| model.history.take_back(number, &mut model.arrangement));
     }
 
     /// Takes the last change of pads or tray back.
@@ -82,15 +87,15 @@ impl Session {
 
 impl Shared {
     /// Changes pads or tray in a way that can be undone; `name` is what it is called then. The audio thread gets
-    /// what has changed.
-    pub(super) fn rearrange(&self, name: &str, change: impl FnOnce(&mut Arrangement)) {
-        let (before, after) = {
+    /// what has changed. Answers with the change's number, if something came of it.
+    pub(super) fn rearrange(&self, name: &str, change: impl FnOnce(&mut Arrangement)) -> Option<u64> {
+        let (before, after, number) = {
             let model = &mut *self.model.lock();
             let before = model.arrangement.clone();
             model.history.record(name, &before);
             change(&mut model.arrangement);
-            model.history.settle(&model.arrangement);
-            (before, model.arrangement.clone())
+            let number = model.history.settle(&model.arrangement);
+            (before, model.arrangement.clone(), number)
         };
         for (pad, (old, new)) in before.pads.iter().zip(&after.pads).enumerate() {
             if old.as_ref().map(|take| take.id) != new.as_ref().map(|take| take.id) {
@@ -98,6 +103,7 @@ impl Shared {
             }
         }
         self.changed();
+        number
     }
 
     /// Gives the audio thread the sounds of all pads.

@@ -131,8 +131,8 @@ fn pads_take_sounds_and_everything_can_be_undone() {
     };
     let handed = |pad| session.shared().handover.take(pad).map(|source| source.map(|source| source.id()));
     assert_eq!((pads(), handed(4), handed(0)), (vec![(4, first)], Some(Some(first)), None));
-    session.place(second, 7);
-    session.place(12_345, 8);
+    session.place(&[second], 7);
+    session.place(&[12_345], 8);
     session.swap_pads(4, 7);
     session.swap_pads(4, 99);
     assert_eq!(
@@ -140,7 +140,7 @@ fn pads_take_sounds_and_everything_can_be_undone() {
         (vec![(4, second), (7, first)], Some(Some(second)), Some(Some(first)))
     );
     session.clear_pad(7);
-    session.discard(second);
+    session.discard(&[second]);
     session.with(|model| assert_eq!(model.arrangement.takes.len(), 1));
     assert_eq!((pads(), handed(7)), (vec![(4, second)], Some(None)));
     // What is on a pad only is saved all the same, and undone changes come back.
@@ -506,4 +506,29 @@ fn captions_are_put_into_the_prompt_while_there_is_room() {
     session.with(|model| model.project.prompt = "x".repeat(495));
     session.add_caption("a bell rings");
     session.with(|model| assert!(model.project.prompt.len() == 495 && model.message.is_some()));
+}
+
+#[test]
+fn a_placement_is_taken_back_only_if_nothing_came_after_it() {
+    let session = Session::for_tests();
+    ask(&session, "a tone", 2);
+    wait(&session, "end", |model| model.job.is_none());
+    let ids: Vec<u64> = session.with(|model| model.arrangement.takes.iter().map(|take| take.id).collect());
+    let on_pad = |session: &Session| session.with(|model| model.playing().unwrap().id);
+    let change = session.select(ids[1]).unwrap();
+    assert_eq!(session.select(ids[1]), None, "it was there already");
+    session.take_back(change);
+    assert_eq!(on_pad(&session), ids[0]);
+    assert_eq!(session.snapshot().history[1], None, "nothing to be done again");
+    // A sound arrives between the press and the drag.
+    let change = session.select(ids[1]).unwrap();
+    session.select_pad(5);
+    ask(&session, "another tone", 1);
+    wait(&session, "end", |model| model.job.is_none());
+    session.take_back(change);
+    session.with(|model| {
+        assert_eq!(model.arrangement.takes.len(), 3);
+        assert_eq!(model.arrangement.pads[5].as_ref().unwrap().clip.provenance.prompt, "another tone");
+        assert_eq!(model.arrangement.pads[0].as_ref().unwrap().id, ids[1]);
+    });
 }

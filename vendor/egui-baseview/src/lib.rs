@@ -4,7 +4,7 @@ mod window;
 
 pub use baseview;
 use baseview::WindowSize;
-pub use keyboard_types::Key;
+pub use keyboard_types::{Key, NamedKey};
 pub use renderer::GraphicsConfig;
 pub use window::{EguiWindow, EguiWindowSettings, Frame, KeyCapture, RepaintNotifier};
 

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use baseview::dpi::{LogicalPosition, LogicalSize, Size};
+use baseview::dpi::{LogicalPosition, LogicalSize, PhysicalPosition, Size};
 use baseview::{
     Event, EventStatus, HandlerError, ParentWindowHandle, Window, WindowContext, WindowHandler,
     WindowSettings, WindowSize,
@@ -275,6 +275,8 @@ pub struct Frame {
     window: WindowContext,
     clear_color: Rgba,
     key_capture: KeyCapture,
+    // SoundLoCD: see `hand_over`.
+    handed_over: Option<Box<dyn FnOnce()>>,
 }
 
 impl Frame {
@@ -284,6 +286,7 @@ impl Frame {
             window,
             clear_color: Rgba::BLACK,
             key_capture: Default::default(),
+            handed_over: None,
         }
     }
 
@@ -295,6 +298,14 @@ impl Frame {
     /// Set how to handle capturing key events from the host.
     pub fn set_key_capture(&mut self, key_capture: KeyCapture) {
         self.key_capture = key_capture;
+    }
+
+    /// SoundLoCD: hands a drag over to the window system. Before the next frame, outside of everything that is
+    /// borrowed now (`work` may run the system's own loop), egui hears that the first mouse button is up and the pointer
+    /// away, whatever the hand does, and `work` is called.
+    pub fn hand_over(&mut self, work: Box<dyn FnOnce()>) {
+        self.handed_over = Some(work);
+        self.window.request_redraw();
     }
 
     /// Access the internal baseview window.
@@ -557,6 +568,21 @@ impl<A: App> WindowHandler for EguiWindow<A> {
     }
 
     fn draw(&self) -> Result<(), HandlerError> {
+        // SoundLoCD
+        let handed_over = self.inner.borrow_mut().frame.handed_over.take();
+        if let Some(work) = handed_over {
+            work();
+            let mut egui_input = self.egui_input.borrow_mut();
+            egui_input.events.push(egui::Event::PointerButton {
+                pos: NOWHERE,
+                button: egui::PointerButton::Primary,
+                pressed: false,
+                modifiers: self.modifiers.get(),
+            });
+            egui_input.events.push(egui::Event::PointerGone);
+            self.pointer_logical_pos.set(None);
+        }
+
         let (egui_input, logical_size) = {
             let mut egui_input = self.egui_input.borrow_mut();
             egui_input.time = Some(self.start_time.elapsed().as_secs_f64());
@@ -771,14 +797,7 @@ impl<A: App> WindowHandler for EguiWindow<A> {
                 } => {
                     update_modifiers(&self.modifiers, modifiers, &mut egui_input);
 
-                    let logical_pos: LogicalPosition<f32> = position.to_logical(
-                        self.system_scale_factor.get()
-                            * self.inner.borrow().egui_ctx.zoom_factor() as f64,
-                    );
-                    let pos = pos2(logical_pos.x, logical_pos.y);
-
-                    self.pointer_logical_pos.set(Some(pos));
-                    egui_input.events.push(egui::Event::PointerMoved(pos));
+                    self.point(*position, &mut egui_input);
                 }
                 baseview::MouseEvent::ButtonPressed { button, modifiers } => {
                     update_modifiers(&self.modifiers, modifiers, &mut egui_input);
@@ -797,15 +816,19 @@ impl<A: App> WindowHandler for EguiWindow<A> {
                 baseview::MouseEvent::ButtonReleased { button, modifiers } => {
                     update_modifiers(&self.modifiers, modifiers, &mut egui_input);
 
-                    if let Some(pos) = self.pointer_logical_pos.get()
-                        && let Some(button) = crate::translate::translate_mouse_button(*button)
-                    {
+                    // SoundLoCD: a button that was pressed here is let go even where the pointer has left and not
+                    // moved since.
+                    if let Some(button) = crate::translate::translate_mouse_button(*button) {
+                        let pos = self.pointer_logical_pos.get();
                         egui_input.events.push(egui::Event::PointerButton {
-                            pos,
+                            pos: pos.unwrap_or(NOWHERE),
                             button,
                             pressed: false,
                             modifiers: self.modifiers.get(),
                         });
+                        if pos.is_none() {
+                            egui_input.events.push(egui::Event::PointerGone);
+                        }
                     }
                 }
                 baseview::MouseEvent::WheelScrolled {
@@ -847,7 +870,9 @@ impl<A: App> WindowHandler for EguiWindow<A> {
                     egui_input.events.push(egui::Event::PointerGone);
                 }
                 // SoundLoCD: files that are dragged over the window or dropped on it.
-                baseview::MouseEvent::DragEntered { data, .. } => {
+                baseview::MouseEvent::DragEntered { position, data, .. }
+                | baseview::MouseEvent::DragMoved { position, data, .. } => {
+                    self.point(*position, &mut egui_input);
                     egui_input.hovered_files = files(data)
                         .iter()
                         .map(|path| egui::HoveredFile {
@@ -856,8 +881,13 @@ impl<A: App> WindowHandler for EguiWindow<A> {
                         })
                         .collect();
                 }
-                baseview::MouseEvent::DragLeft => egui_input.hovered_files.clear(),
-                baseview::MouseEvent::DragDropped { data, .. } => {
+                baseview::MouseEvent::DragLeft => {
+                    egui_input.hovered_files.clear();
+                    self.pointer_logical_pos.set(None);
+                    egui_input.events.push(egui::Event::PointerGone);
+                }
+                baseview::MouseEvent::DragDropped { position, data, .. } => {
+                    self.point(*position, &mut egui_input);
                     egui_input.hovered_files.clear();
                     for path in files(data) {
                         egui_input
@@ -962,7 +992,15 @@ impl<A: App> WindowHandler for EguiWindow<A> {
         match &event {
             baseview::Event::Keyboard(_) => {
                 let egui_ctx = &self.inner.borrow().egui_ctx;
-                if return_status == EventStatus::Captured && !egui_ctx.egui_wants_keyboard_input() {
+                // SoundLoCD: keys that were asked for by name are taken without a text field too.
+                let is_wanted = matches!(
+                    &self.inner.borrow().frame.key_capture,
+                    KeyCapture::CaptureKeys(_)
+                );
+                if return_status == EventStatus::Captured
+                    && !is_wanted
+                    && !egui_ctx.egui_wants_keyboard_input()
+                {
                     EventStatus::Ignored
                 } else {
                     return_status
@@ -991,6 +1029,21 @@ impl<A: App> WindowHandler for EguiWindow<A> {
         if timer == self.poll_repaint_timer_handle {
             self.poll_repaint_timer();
         }
+    }
+}
+
+// SoundLoCD: a place where no widget is.
+const NOWHERE: Pos2 = pos2(-1.0, -1.0);
+
+impl<A: App> EguiWindow<A> {
+    // SoundLoCD: tells egui where the pointer is.
+    fn point(&self, position: PhysicalPosition<f64>, egui_input: &mut egui::RawInput) {
+        let zoom = self.inner.borrow().egui_ctx.zoom_factor();
+        let position: LogicalPosition<f32> =
+            position.to_logical(self.system_scale_factor.get() * f64::from(zoom));
+        let pos = pos2(position.x, position.y);
+        self.pointer_logical_pos.set(Some(pos));
+        egui_input.events.push(egui::Event::PointerMoved(pos));
     }
 }
 

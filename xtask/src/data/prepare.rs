@@ -10,16 +10,19 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use soundlocd_engine::SAMPLE_RATE;
+use soundlocd_engine::clip::decode;
 use soundlocd_engine::codec::mel::MelFrontEnd;
 
 use super::cache::CacheWriter;
 use super::collection::{self, Collection, Kind, LAYOUTS, Options, Recording, Skipped, split};
-use super::{ClipEntry, Split, decode};
+use super::{ClipEntry, Split};
 
 /// Peak below which a recording counts as silent (-60 dBFS).
 const SILENT_PEAK: f32 = 1e-3;
 /// Shortest recording that is used, in samples (0.05 s).
 const SHORTEST: usize = SAMPLE_RATE as usize / 20;
+/// Longest sound that is kept, in seconds; the rest of a longer recording is dropped.
+const LONGEST_SECONDS: usize = 10;
 /// Recordings decoded before any of them is written; bounds the memory used.
 const BATCH: usize = 128;
 
@@ -177,7 +180,7 @@ fn write(
 
 /// Decodes and analyses one recording.
 fn analyse(path: &Path, front_end: &MelFrontEnd) -> Result<Analysed> {
-    let audio = decode::decode(path)?;
+    let audio = decode(path, LONGEST_SECONDS)?.audio;
     ensure!(audio.len() >= SHORTEST, "it is shorter than 0.05 s");
     let peak = audio.iter().fold(0f32, |peak, sample| peak.max(sample.abs()));
     ensure!(peak >= SILENT_PEAK, "it is silent (nothing above -60 dBFS)");

@@ -7,6 +7,8 @@ use crate::clip::{ClipError, Provenance};
 
 /// Largest file read, in bytes: several times the longest clip at the highest rate.
 const MAX_FILE_BYTES: u64 = 256 << 20;
+/// Bytes read in search of metadata before the samples: far more than ours has.
+const MAX_HEAD_BYTES: u64 = 1 << 20;
 
 /// What a WAV file held.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,12 +39,22 @@ pub fn read(path: &Path) -> Result<WavAudio, ClipError> {
     decode(&bytes).map_err(|reason| ClipError::BadWav { path: path.to_owned(), reason })
 }
 
+/// Where the sound in the WAV file at `path` came from, if it is one and says so before its samples: the rest is not read.
+#[must_use]
+pub fn read_provenance(path: &Path) -> Option<Provenance> {
+    let mut head = Vec::new();
+    File::open(path).ok()?.take(MAX_HEAD_BYTES).read_to_end(&mut head).ok()?;
+    provenance(body(&head)?)
+}
+
+/// What follows the file's own header.
+fn body(bytes: &[u8]) -> Option<&[u8]> {
+    bytes.strip_prefix(b"RIFF")?.get(4..)?.strip_prefix(b"WAVE")
+}
+
 /// The file's content, or what is wrong with it.
 pub(super) fn decode(bytes: &[u8]) -> Result<WavAudio, String> {
-    let body = bytes
-        .strip_prefix(b"RIFF")
-        .and_then(|rest| rest.get(4..)?.strip_prefix(b"WAVE"))
-        .ok_or("it does not begin like one")?;
+    let body = body(bytes).ok_or("it does not begin like one")?;
     let find = |wanted: &[u8; 4]| chunks(body).find(|(name, _)| name == wanted).map(|(_, content)| content);
     let format = find(b"fmt ").and_then(Format::of).ok_or("the description of its samples is missing")?;
     let data = find(b"data").ok_or("it holds no samples, or ends too early")?;

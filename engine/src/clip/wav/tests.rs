@@ -48,6 +48,7 @@ fn any_rate_has_its_length_and_the_provenance() {
         let path = folder.path("a.wav");
         write(&path, &original, rate).unwrap();
         let found = read(&path).unwrap();
+        assert_eq!(read_provenance(&path), found.provenance);
         assert_eq!((found.sample_rate, found.audio.len()), (rate, rate as usize / 2));
         assert_eq!(found.provenance.as_ref(), Some(&original.provenance));
     }

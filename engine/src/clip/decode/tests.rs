@@ -1,12 +1,18 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::f32::consts::TAU;
-use std::path::PathBuf;
+use std::{f32::consts::TAU, path::PathBuf};
 
 use hound::{SampleFormat, WavSpec, WavWriter};
 
 use super::*;
-use crate::data::scratch::Scratch;
+use crate::clip::test_support::Folder;
+
+/// The first ten seconds.
+const MOST_SECONDS: usize = 10;
+
+fn decode(path: &Path) -> Result<Vec<f32>, DecodeError> {
+    super::decode(path, MOST_SECONDS).map(|decoded| decoded.audio)
+}
 
 /// 0.3 s of 440 Hz at amplitude 0.5, made by other people's encoders: `tests/audio/README.md`.
 fn fixture(name: &str) -> PathBuf {
@@ -47,7 +53,7 @@ fn reads_every_kind() {
 
 #[test]
 fn the_name_does_not_matter() {
-    let scratch = Scratch::new("decode-name");
+    let scratch = Folder::new();
     for (from, to) in
         [("tone-opus.ogg", "a.opus"), ("tone.ogg", "b.mp3"), ("tone.mp3", "c.wav"), ("tone.flac", "d")]
     {
@@ -58,7 +64,7 @@ fn the_name_does_not_matter() {
 
 #[test]
 fn reads_wav_of_all_depths_and_rates() {
-    let scratch = Scratch::new("decode-wav");
+    let scratch = Folder::new();
     let kinds = [8, 16, 24, 32].map(|bits| (bits, SampleFormat::Int));
     for ((bits_per_sample, sample_format), sample_rate, channels) in kinds
         .into_iter()
@@ -104,21 +110,27 @@ fn stereo(path: &Path, frames: impl Iterator<Item = [i16; 2]>) {
 
 #[test]
 fn averages_channels_and_keeps_the_first_seconds() {
-    let scratch = Scratch::new("decode-stereo");
+    let scratch = Folder::new();
     let path = scratch.path("tone.wav");
     stereo(&path, [[16_384, 0], [-16_384, -16_384]].into_iter());
     assert_eq!(decode(&path).unwrap(), [0.25, -0.5]);
 
-    let limit = LONGEST_SECONDS * SAMPLE_RATE as usize;
+    let limit = MOST_SECONDS * SAMPLE_RATE as usize;
     stereo(&path, (0..limit + 5000).map(|t| [if t < limit { 100 } else { 9 }; 2]));
-    let audio = decode(&path).unwrap();
-    assert_eq!(audio.len(), limit);
-    assert!(audio.iter().all(|&sample| sample == 100.0 / 32_768.0));
+    let decoded = super::decode(&path, MOST_SECONDS).unwrap();
+    assert_eq!((decoded.audio.len(), decoded.is_cut), (limit, true));
+    assert!(decoded.audio.iter().all(|&sample| sample == 100.0 / 32_768.0));
+    // As long as is allowed is not too long.
+    stereo(&path, std::iter::repeat_n([5; 2], limit));
+    let decoded = super::decode(&path, MOST_SECONDS).unwrap();
+    assert_eq!((decoded.audio.len(), decoded.is_cut), (limit, false));
+    let opus = super::decode(&fixture("tone-opus.ogg"), 0).unwrap();
+    assert_eq!((opus.audio.len(), opus.is_cut), (0, true));
 }
 
 #[test]
 fn a_cut_file_is_kept_up_to_the_cut_or_refused() {
-    let scratch = Scratch::new("decode-cut");
+    let scratch = Folder::new();
     let path = scratch.path("cut.wav");
     stereo(&path, (0..6000).map(|t| [t; 2]));
     let whole = std::fs::read(&path).unwrap();
@@ -156,7 +168,7 @@ fn claiming(channels: u16, rate: u32, align: u16, bits: u16, length: u32) -> Vec
 
 #[test]
 fn refuses_in_words_what_is_no_sound() {
-    let scratch = Scratch::new("decode-bad");
+    let scratch = Folder::new();
     let not_a_number = {
         let mut wav = claiming(1, 22_050, 4, 32, 8);
         wav[20] = 3;
@@ -190,7 +202,7 @@ fn refuses_in_words_what_is_no_sound() {
 
 #[test]
 fn damage_anywhere_is_survived() {
-    let scratch = Scratch::new("decode-damage");
+    let scratch = Folder::new();
     let path = scratch.path("damaged");
     // xorshift64, so that every run sees the same damage.
     let mut state = 1u64;
@@ -210,7 +222,7 @@ fn damage_anywhere_is_survived() {
             }
             std::fs::write(&path, &bytes).unwrap();
             if let Ok(audio) = decode(&path) {
-                assert!(audio.len() <= LONGEST_SECONDS * SAMPLE_RATE as usize, "{name}, round {round}");
+                assert!(audio.len() <= MOST_SECONDS * SAMPLE_RATE as usize, "{name}, round {round}");
             }
         }
     }

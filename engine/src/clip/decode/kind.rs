@@ -1,14 +1,14 @@
 //! What kind of file a recording is, by its first bytes.
 
 /// Bytes that [`FileKind::of`] wants to see: the first page of an Ogg stream with its longest header.
-pub const HEAD: usize = 512;
+pub(super) const HEAD: usize = 512;
 
 /// Kinds that can be decoded, as they are called in messages.
 pub const SUPPORTED: &str = "WAV, AIFF, FLAC, Ogg Vorbis, Ogg Opus or MP3";
 
 /// Who can read a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FileKind {
+pub(super) enum FileKind {
     /// [`opus`](super::opus).
     Opus,
     /// Nobody here; with the kind's name.
@@ -19,7 +19,7 @@ pub enum FileKind {
 
 impl FileKind {
     /// The kind of the file that begins with `head`.
-    pub fn of(head: &[u8]) -> Self {
+    pub(super) fn of(head: &[u8]) -> Self {
         const BY_SIGNATURE: &[(usize, &[u8], &str)] = &[
             (4, b"ftyp", "an MP4 or M4A file (AAC or Apple Lossless)"),
             (0, b"caff", "a Core Audio (CAF) file"),

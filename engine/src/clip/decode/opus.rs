@@ -1,13 +1,14 @@
 //! Ogg Opus (RFC 7845) to samples.
 
-use std::io::{Read, Seek};
+use std::io::{ErrorKind, Read, Seek};
 
-use anyhow::{Context, Result, bail, ensure};
-use ogg::reading::PacketReader;
+use ogg::reading::{OggReadError, PacketReader};
 use ropus::{Channels, DecodeMode, Decoder};
 
+use super::DecodeError;
+
 /// The rate that Opus decodes at, in Hz; granule positions count at this rate too.
-pub const SAMPLE_RATE: u32 = 48_000;
+pub(super) const SAMPLE_RATE: u32 = 48_000;
 /// Samples of the longest packet that Opus allows (120 ms).
 const LONGEST_PACKET: usize = SAMPLE_RATE as usize * 120 / 1000;
 
@@ -19,13 +20,17 @@ struct Head {
 }
 
 impl Head {
-    fn parse(packet: &[u8]) -> Result<Self> {
+    fn parse(packet: &[u8]) -> Result<Self, DecodeError> {
         let Some(fields) = packet.strip_prefix(b"OpusHead").and_then(|rest| rest.first_chunk::<11>()) else {
-            bail!("this Ogg stream is not Opus");
+            return Err(DecodeError::damaged("this Ogg stream is not Opus"));
         };
         let &[version, channels, skip_low, skip_high, _, _, _, _, gain_low, gain_high, family] = fields;
-        ensure!(version < 16, "unknown Opus header version {version}");
-        ensure!(family == 0 && (1..=2).contains(&channels), "only mono and stereo Opus is supported");
+        if version >= 16 {
+            return Err(DecodeError::Variant { what: "an unknown version of Opus" });
+        }
+        if family != 0 || !(1..=2).contains(&channels) {
+            return Err(DecodeError::Variant { what: "Opus of more than two channels" });
+        }
         let gain_db = f32::from(i16::from_le_bytes([gain_low, gain_high])) / 256.0;
         Ok(Self {
             channels: channels.into(),
@@ -41,24 +46,25 @@ impl Head {
 ///
 /// # Errors
 /// Where the container or a packet is malformed, or the stream is not mono or stereo Opus.
-pub fn decode<R: Read + Seek>(source: R, limit: usize) -> Result<Vec<f32>> {
+pub(super) fn decode<R: Read + Seek>(source: R, limit: usize) -> Result<Vec<f32>, DecodeError> {
     let mut packets = PacketReader::new(source);
-    let head = packets.read_packet().context("not an Ogg file")?.context("the file is empty")?;
+    let head = packets.read_packet().map_err(in_words)?.ok_or(DecodeError::CutOff)?;
     let serial = head.stream_serial();
     let head = Head::parse(&head.data)?;
-    packets.read_packet()?.context("the stream ends before its comment header")?;
+    packets.read_packet().map_err(in_words)?.ok_or(DecodeError::CutOff)?;
 
     let channels = if head.channels == 1 { Channels::Mono } else { Channels::Stereo };
-    let mut decoder = Decoder::new(SAMPLE_RATE, channels)?;
+    let mut decoder = Decoder::new(SAMPLE_RATE, channels).map_err(damaged)?;
     let mut packet_audio = vec![0.0; LONGEST_PACKET * head.channels];
     let mut audio = Vec::new();
     let mut end = None;
     while audio.len() < head.pre_skip + limit {
-        let Some(packet) = packets.read_packet()? else { break };
+        let Some(packet) = packets.read_packet().map_err(in_words)? else { break };
         if packet.stream_serial() != serial {
             continue;
         }
-        let samples = decoder.decode_float(&packet.data, &mut packet_audio, DecodeMode::Normal)?;
+        let samples =
+            decoder.decode_float(&packet.data, &mut packet_audio, DecodeMode::Normal).map_err(damaged)?;
         let frames = packet_audio.chunks_exact(head.channels).take(samples);
         audio.extend(frames.map(|frame| head.gain * frame.iter().sum::<f32>() / head.channels as f32));
         if packet.last_in_stream() {
@@ -69,6 +75,19 @@ pub fn decode<R: Read + Seek>(source: R, limit: usize) -> Result<Vec<f32>> {
     audio.truncate(end.unwrap_or(usize::MAX).min(head.pre_skip.saturating_add(limit)));
     audio.drain(..head.pre_skip.min(audio.len()));
     Ok(audio)
+}
+
+/// The container's error as a musician would put it.
+fn in_words(error: OggReadError) -> DecodeError {
+    match error {
+        OggReadError::ReadError(error) if error.kind() == ErrorKind::UnexpectedEof => DecodeError::CutOff,
+        OggReadError::ReadError(error) => error.into(),
+        error => damaged(error),
+    }
+}
+
+fn damaged(error: impl ToString) -> DecodeError {
+    DecodeError::damaged(error.to_string())
 }
 
 #[cfg(test)]
@@ -85,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_identification_header() -> Result<()> {
+    fn reads_the_identification_header() -> Result<(), DecodeError> {
         let head = Head::parse(b"OpusHead\x01\x01\x38\x01\x80\xbb\0\0\x00\x06\x00")?;
         assert_eq!((head.channels, head.pre_skip), (1, 312));
         assert!((head.gain - 10f32.powf(6.0 / 20.0)).abs() < 1e-6);
