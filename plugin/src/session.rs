@@ -46,8 +46,8 @@ pub use arrangement::Arrangement;
 use arrangement::History;
 pub use edits::Change;
 pub use job::{Job, Phase};
-pub use presets::Presets;
 pub use library::Original;
+pub use presets::Presets;
 
 use crate::{
     adapters::{Found, Refusal, notice, references},

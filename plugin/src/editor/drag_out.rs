@@ -38,8 +38,7 @@ impl DragOut {
             self.parcel = None;
             return;
         };
-        let (parcel, is_wanted) =
-            self.parcel.get_or_insert_with(|| (parcel(&dragged, view), false));
+        let (parcel, is_wanted) = self.parcel.get_or_insert_with(|| (parcel(&dragged, view), false));
         // While the button is held the pointer's moves are told from outside too, with places beyond the edges; right when
         // it leaves there is no place.
         let is_outside = ui.input(|input| {
