@@ -54,11 +54,6 @@ impl Shelf {
         if is_other {
             self.offset = 0;
         }
-        // Even if its row has been scrolled away meanwhile.
-        if self.is_held && !ui.input(|input| input.pointer.primary_down()) {
-            view.session.release_entry();
-            self.is_held = false;
-        }
         let list = area.with_min_y(bar.bottom() + 6.0);
         let shelf = view.model.shelf.clone().unwrap_or_default();
         match &shelf.page {
@@ -68,6 +63,11 @@ impl Shelf {
             }
             Some(_) => note(ui, list, "Nothing like that is here."),
             None => {}
+        }
+        // Even if its row has been scrolled away meanwhile.
+        if self.is_held && !ui.input(|input| input.pointer.primary_down()) {
+            view.session.release_entry();
+            self.is_held = false;
         }
         let wanted = Search {
             query: self.query.clone(),
@@ -159,7 +159,7 @@ impl Shelf {
                 let entry = index.checked_sub(shelf.search.offset).and_then(|index| page.entries.get(index));
                 let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), HEIGHT), Sense::hover());
                 match entry {
-                    Some(entry) => self.is_held |= row(ui, rect, entry, view, library),
+                    Some(entry) => self.is_held |= row(ui, rect, entry, view, library, self.is_held),
                     // On its way.
                     None => {
                         ui.painter().rect_filled(rect, theme::CORNER, theme::raised().gamma_multiply(0.5));
@@ -192,8 +192,9 @@ fn note(ui: &Ui, area: Rect, text: &str) {
     ui.painter().galley(at - vec2(text.size().x / 2.0, 0.0), text, theme::dim());
 }
 
-/// One sound: a press plays it and puts it on the selected pad. Answers whether it was pressed just now.
-fn row(ui: &Ui, rect: Rect, entry: &Entry, view: &View, library: &LibraryWorker) -> bool {
+/// One sound: a press plays it and puts it on the selected pad. Answers whether it was pressed just now;
+/// `is_held` if one is already.
+fn row(ui: &Ui, rect: Rect, entry: &Entry, view: &View, library: &LibraryWorker, is_held: bool) -> bool {
     let id = ui.scope_id().with(("entry", entry.id));
     let response = ui.interact(rect, id, Sense::click_and_drag());
     if response.drag_started_by(PointerButton::Primary) && !entry.is_missing {
@@ -222,13 +223,10 @@ fn row(ui: &Ui, rect: Rect, entry: &Entry, view: &View, library: &LibraryWorker)
     sound_menu::show(&response, &more, view, Sound::Entry(entry));
     words(ui, rect, entry, button(1.0).left());
 
-    // At the press rather than the release: it is an instrument.
-    let (press, release) =
-        ui.input(|input| (input.pointer.primary_pressed(), input.pointer.primary_released()));
+    // At the press rather than the release: it is an instrument. A click between two frames, or by keyboard, has no press.
     let over_button = star.contains_pointer() || more.contains_pointer();
-    let by_mouse = press && response.is_pointer_button_down_on() && !over_button;
-    let by_keyboard = response.clicked() && response.has_focus() && !press && !release;
-    let is_pressed = by_mouse || by_keyboard;
+    let press = response.is_pointer_button_down_on() && ui.input(|input| input.pointer.primary_pressed());
+    let is_pressed = (press && !over_button) || (response.clicked() && !is_held);
     if is_pressed {
         view.session.press_entry(entry.id);
     }

@@ -194,7 +194,8 @@ fn edit(ui: &mut Ui, view: &View, library: &LibraryWorker, entry: &Entry, sound:
     };
     ui.label(RichText::new(title).font(theme::font(11.0)).color(theme::dim()));
     let field = TextEdit::singleline(&mut text).id(field_id()).hint_text(hint).char_limit(MOST_CHARS);
-    let response = ui.add(field.desired_width(WIDTH));
+    let response =
+        ui.add(field.margin(theme::FIELD_MARGIN).background_color(theme::well()).desired_width(WIDTH));
     let is_entered = response.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter));
     let editing = match editing {
         Editing::Name(_) => Editing::Name(text),

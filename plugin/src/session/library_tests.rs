@@ -117,9 +117,7 @@ fn a_sound_that_is_dragged_away_leaves_the_pad_again() {
     let (session, _folder) = with_library();
     let [first, second] = [1, 2].map(|seed| make(&session, "a tone", seed));
     let entry = entry_of(&session, &first);
-    let before = arrangement(&session);
-    assert_eq!(before.1[0], Some(first.id));
-    session.select(second.id);
+    assert_eq!(session.with(|model| model.playing().unwrap().id), second.id);
     session.press_entry(entry.id);
     wait(&session, "sound", |model| model.playing().unwrap().id == first.id);
     session.withdraw_entry();
