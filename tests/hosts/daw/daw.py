@@ -98,7 +98,7 @@ class Daw:
             assert time.monotonic() < deadline, "nothing was saved"
             time.sleep(0.5)
         time.sleep(1)
-        self.window.key("ctrl+q")
+        self.window.key("alt+F4")
         self.process.wait(60)
 
     def stop(self):
