@@ -17,8 +17,9 @@ fn bundle() -> PathBuf {
 
 #[test]
 #[ignore = "needs the bundle: run by `cargo xtask test`"]
-fn scanning_loads_no_model() {
-    // The whole default pack is in the file; a scan must not pull it into memory.
+fn a_scan_loads_no_model() {
+    // The whole default pack is in the file; a scan must not pull it into memory. First of all by its name: what other
+    // tests have loaded and freed would hide it.
     let pack_and_more = std::fs::metadata(bundle()).unwrap().len();
     let before = process::resident_bytes();
     let threads = process::thread_names().len();

@@ -18,7 +18,7 @@ fn project(format: u64) -> Value {
     });
     if format >= 2 {
         project["pack"] =
-            json!({"name": "A Model From Elsewhere", "hash": "c0ffee".repeat(11) + "00", "folder": null});
+            json!({"name": "A Model From Elsewhere", "hash": "c0ffeec0".repeat(8), "folder": null});
     }
     if format >= 3 {
         project["adapters"] = json!([]);

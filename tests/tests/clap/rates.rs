@@ -49,10 +49,14 @@ fn the_sound_stays_the_same_at_every_rate_and_in_blocks_of_changing_size() {
         let last = left.iter().rposition(|sample| sample.abs() > 1e-4).unwrap();
         let seconds = last as f64 / rate;
         assert!((seconds - SECONDS).abs() < 0.002, "{seconds} s at a rate of {rate}");
-        // What is steeper than the sine itself would be heard as a click.
-        let sine = f64::from(peak(&left)) * std::f64::consts::TAU * PITCH / rate;
-        let step = f64::from(steepest(&left));
-        assert!(step < 1.05 * sine, "a step of {step} at a rate of {rate}, of a sine {sine}");
+        // What is steeper than the sine itself would be heard as a click. At its ends it has corners, near which
+        // every interpolation within the clip's band rings a little.
+        let (within, margin) = (&left[tenth..end - tenth], rate as usize / 200);
+        let sine = f64::from(peak(within)) * std::f64::consts::TAU * PITCH / rate;
+        for (part, most) in [(&left[margin..end - margin], 1.05), (&left[..], 1.3)] {
+            let step = f64::from(steepest(part));
+            assert!(step < most * sine, "a step of {step} at a rate of {rate}, of a sine {sine}");
+        }
     }
     assert_eq!(plugin_state::object(&instance.save()), saved);
 }
