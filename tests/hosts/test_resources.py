@@ -12,7 +12,7 @@ from test_window import HERE, Editor
 INSTANCES = 8
 # The weights of the default pack take at least this in memory, in bytes.
 WEIGHTS = 50e6
-# Openings of the window in one process, and those before which caches fill. By hand it was opened 200 times.
+# Openings of the window in one process, and those before which caches fill. By hand it was opened 250 times: 12 kB each.
 OPENINGS, WARM_UP = 40, 10
 
 
@@ -78,9 +78,11 @@ def test_windows_leave_nothing_behind(display, vst3, sine_state, tmp_path):
     openings = [json.loads(line) for line in result.stdout.splitlines()]
     assert len(openings) == OPENINGS and all(one["was_drawn"] for one in openings)
     warm = openings[WARM_UP:]
-    grown = np.polyfit(np.arange(len(warm)), [one["bytes"] for one in warm], 1)[0]
+    # The last thread of a window may outlive it for a moment.
+    for what in ("files", "threads"):
+        first, last = (min(one[what] for one in some) for some in (warm[:5], warm[-5:]))
+        assert last <= first, f"{what}: {first}, {OPENINGS - WARM_UP} openings later {last}"
+    # What each opening leaves behind. The median: now and then the allocator takes some megabytes more from the system.
+    grown = float(np.median(np.diff([one["bytes"] for one in warm])))
     print(f"{grown / 1e3:.0f} kB an opening; {warm[0]} to {warm[-1]}")
-    assert warm[-1]["threads"] <= warm[0]["threads"]
-    files = (warm[-1]["files"] - warm[0]["files"]) / (len(warm) - 1)
-    assert files <= 0
-    assert grown < 1e5
+    assert grown < 100e3
