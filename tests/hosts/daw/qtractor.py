@@ -39,7 +39,7 @@ class Qtractor(daw.Daw):
         return self.plugin()
 
     def save_and_quit(self):
-        # qtractor 0.9.31 offers to save what it has changed itself, not what a plugin has.
+        # qtractor 0.9.31 saves only once something was changed, for which it does not take the plugin's hidden parameter.
         self.window.place(0, 0)
         for _ in range(2):
             self.window.click(*MUTE)
