@@ -109,6 +109,8 @@ impl Plugin for SoundLocd {
     const AUDIO_IO_LAYOUTS: &'static [AudioIOLayout] = &[STEREO, WITH_PAD_OUTPUTS];
     const MIDI_INPUT: MidiConfig = MidiConfig::MidiCCs;
     const SAMPLE_ACCURATE_AUTOMATION: bool = true;
+    // Ardour sends the value of every parameter in the first block: some 450 and, in VST3, those of 2,080 controllers.
+    const INPUT_EVENT_CAPACITY: usize = 4096;
 
     type Editor = SoundLocdEditor;
     type SysExMessage = ();

@@ -11,14 +11,15 @@ import time
 class Display:
     """Use as a context manager. Everything it starts is stopped at the end."""
 
-    SIZE = (1280, 900)
+    def __init__(self, size: tuple[int, int] = (1280, 900)):
+        self._size = size
 
     def __enter__(self) -> "Display":
         self._processes = []
         self._folder = tempfile.TemporaryDirectory()
         # Xvfb picks a free display itself and tells its number through a pipe.
         read, write = os.pipe()
-        width, height = self.SIZE
+        width, height = self._size
         self._start(
             ["Xvfb", "-displayfd", str(write), "-screen", "0", f"{width}x{height}x24", "-nolisten", "tcp"],
             pass_fds=[write],
@@ -58,8 +59,8 @@ class Display:
         assert result.returncode == 0, f"{command}: {result.stderr}"
         return result.stdout
 
-    def window(self, title: str, timeout: float = 30) -> "Window":
-        """Waits for a window whose title contains `title`."""
+    def window(self, title: str, timeout: float = 30, is_whole_title: bool = False) -> "Window":
+        """Waits for a window whose title contains `title`, or is it."""
         deadline = time.monotonic() + timeout
         tree = ""
         while time.monotonic() < deadline:
@@ -70,7 +71,9 @@ class Display:
                 tree = str(error)
             for line in tree.splitlines():
                 match = re.match(r'\s*(0x[0-9a-f]+) "([^"]*)".*?(\d+)x(\d+)[+-]', line)
-                if match and title.lower() in match[2].lower() and int(match[3]) > 100:
+                if not match or int(match[3]) <= 100:
+                    continue
+                if match[2] == title or (not is_whole_title and title.lower() in match[2].lower()):
                     return Window(self, match[1])
             time.sleep(0.2)
         raise AssertionError(f"no window {title!r} within {timeout} s:\n{tree}")
@@ -99,12 +102,12 @@ class Window:
             find("Height"),
         )
 
-    def click(self, x: float, y: float):
+    def click(self, x: float, y: float, times: int = 1):
         left, top, width, height = self.geometry()
         position = (str(round(left + x * width)), str(round(top + y * height)))
         self.display.run("xdotool", "mousemove", *position)
         time.sleep(0.2)
-        self.display.run("xdotool", "click", "1")
+        self.display.run("xdotool", "click", "--repeat", str(times), "--delay", "120", "1")
         time.sleep(0.3)
 
     def open_menu(self, x: float, y: float):
@@ -115,6 +118,14 @@ class Window:
         time.sleep(0.2)
         self.display.run("xdotool", "click", "3")
         time.sleep(0.3)
+
+    def place(self, left: int, top: int, width: int | None = None, height: int | None = None):
+        """Moves it to the front and there, and gives it that size."""
+        self.display.run("xdotool", "windowactivate", self.identifier)
+        self.display.run("xdotool", "windowmove", self.identifier, str(left), str(top))
+        if width and height:
+            self.display.run("xdotool", "windowsize", self.identifier, str(width), str(height))
+        time.sleep(1)
 
     def drag(self, start: tuple[float, float], end: tuple[float, float]):
         """Drags with the first button, as slowly as a hand."""

@@ -11,6 +11,7 @@ use clack_extensions::params::{
     HostParams, HostParamsImplMainThread, HostParamsImplShared, ParamClearFlags, ParamInfoBuffer,
     ParamInfoFlags, ParamRescanFlags, PluginParams,
 };
+use clack_extensions::render::{PluginRender, RenderMode};
 use clack_extensions::state::{HostState, HostStateImpl, PluginState};
 use clack_host::events::event_types::{NoteOffEvent, NoteOnEvent, ParamValueEvent};
 use clack_host::prelude::*;
@@ -242,6 +243,14 @@ impl Instance {
         let taken = state.load(&handle, &mut reader).is_ok();
         self.idle();
         taken
+    }
+
+    /// Says whether what is played next is a bounce, which need not be in time.
+    pub fn set_offline(&mut self, is_offline: bool) {
+        let handle = self.instance.plugin_handle();
+        let render: PluginRender = handle.get_extension().unwrap();
+        let mode = if is_offline { RenderMode::Offline } else { RenderMode::Realtime };
+        render.set(&handle, mode).unwrap();
     }
 
     /// What a host's idle timer does: runs what the plugin wants run on the main thread.

@@ -59,10 +59,15 @@ pub fn unshaped(clap_state: &[u8], clip: &Clip) -> Vec<u8> {
 
 /// Puts `clip` on pad 1 and into the tray of the JSON object of a state, alone.
 pub fn set_clip(object: &mut Value, clip: &Clip) {
-    let mut pads = vec![Value::Null; 16];
-    pads[0] = json!(0);
-    let text = STANDARD.encode(state::encode(clip));
-    set_field(object, "kit", &json!({"clips": [text], "pads": pads, "tray": [0], "selected": 0}));
+    set_clips(object, std::slice::from_ref(clip));
+}
+
+/// Puts up to 16 clips on pads from 1 on and into the tray of the JSON object of a state, alone.
+pub fn set_clips(object: &mut Value, clips: &[Clip]) {
+    let pads: Vec<_> = (0..16).map(|pad| if pad < clips.len() { json!(pad) } else { Value::Null }).collect();
+    let tray: Vec<_> = (0..clips.len()).collect();
+    let clips: Vec<_> = clips.iter().map(|clip| STANDARD.encode(state::encode(clip))).collect();
+    set_field(object, "kit", &json!({"clips": clips, "pads": pads, "tray": tray, "selected": 0}));
 }
 
 /// The JSON object of a state in which the first of its sounds is the only one, as before there were pads.
@@ -80,8 +85,14 @@ pub fn kit(object: &Value) -> Value {
 
 /// The first sound in a CLAP state.
 pub fn clip(clap_state: &[u8]) -> Clip {
+    clips(clap_state).swap_remove(0)
+}
+
+/// The sounds in a CLAP state.
+pub fn clips(clap_state: &[u8]) -> Vec<Clip> {
     let kit = kit(&object(clap_state));
-    state::decode(&STANDARD.decode(kit["clips"][0].as_str().unwrap()).unwrap()).unwrap()
+    let decode = |text: &Value| state::decode(&STANDARD.decode(text.as_str().unwrap()).unwrap()).unwrap();
+    kit["clips"].as_array().unwrap().iter().map(decode).collect()
 }
 
 /// Sets a persistent field; nice-plug keeps each as a JSON text of its own.

@@ -12,15 +12,27 @@ const GRID: f64 = 8_388_608.0;
 /// A sine of `hz` for `seconds` at half of full scale, as the engine would hand it to the plugin:
 /// mono, 22.05 kHz, every sample on the 24-bit grid.
 pub fn sine_clip(hz: f64, seconds: f64) -> Clip {
+    clip(format!("a sine of {hz} Hz"), seconds, |n| {
+        0.5 * (std::f64::consts::TAU * hz * n as f64 / f64::from(SAMPLE_RATE)).sin()
+    })
+}
+
+/// White noise of full scale for `seconds`, another one for every `seed`: nothing is harder to compress.
+pub fn noise_clip(seed: u64, seconds: f64) -> Clip {
+    let mut state = seed;
+    clip(format!("noise {seed}"), seconds, |_| {
+        // Knuth's MMIX generator; its upper bits are the better ones.
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f64 / f64::from(1u32 << 23) - 1.0
+    })
+}
+
+/// A clip of the samples that `sample` gives for 0, 1, 2, ...
+fn clip(prompt: String, seconds: f64, mut sample: impl FnMut(usize) -> f64) -> Clip {
     let samples = (seconds * f64::from(SAMPLE_RATE)).round() as usize;
-    let audio: Arc<[f32]> = (0..samples)
-        .map(|n| {
-            let phase = std::f64::consts::TAU * hz * n as f64 / f64::from(SAMPLE_RATE);
-            ((0.5 * phase.sin() * GRID).round() / GRID) as f32
-        })
-        .collect();
+    let audio: Arc<[f32]> = (0..samples).map(|n| ((sample(n) * GRID).round() / GRID) as f32).collect();
     let provenance = Provenance {
-        prompt: format!("a sine of {hz} Hz"),
+        prompt,
         negative_prompt: None,
         seed: 7,
         pack_name: "test".to_owned(),

@@ -3,12 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
 mod adapters;
+mod formats;
 mod lifecycle;
 mod notes;
 mod outputs;
 mod packs;
 mod parameters;
 mod processing;
+mod rates;
 mod state;
 
 use soundlocd_tests::clap_host::{Instance, entry_in_process};

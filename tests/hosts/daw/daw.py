@@ -1,0 +1,145 @@
+"""What sessions in whole DAWs have in common: a home, a sound system and a display of their own, and the steps.
+
+Nothing of the user's is read or written.
+"""
+
+import argparse
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+HERE = pathlib.Path(__file__).parent
+sys.path.append(str(HERE.parent))
+
+from display import Display  # noqa: E402
+from sound_system import BLOCK, SoundSystem, from_its_start  # noqa: E402
+from test_window import Editor  # noqa: E402
+
+ROOT = HERE.parents[2]
+SCREEN = (1600, 1000)
+# Where the plugin's window is put: right of the tracks' names, below the first tracks, whose canvas is seen.
+PLACE = (620, 280)
+# What is compared: less than the time for which the key is held.
+COMPARED_FRAMES = BLOCK * 50
+
+
+class Daw:
+    """A DAW with a session in which a track plays SoundLoCD. Subclasses prepare both."""
+
+    # Part of the title of its window, and of the frame that it puts around the plugin's.
+    TITLE = FRAME = ""
+    # Ports of the sound system.
+    KEYBOARD: str | pathlib.Path
+    OUTPUTS: list[str]
+
+    def __init__(self, home: pathlib.Path, display: Display, sound: SoundSystem):
+        self.home, self.display, self.sound = home, display, sound
+        self.process = None
+        self.log = home / "log"
+        display.environment |= sound.environment | {
+            "HOME": str(home),
+            "XDG_RUNTIME_DIR": str(home),
+            "SOUNDLOCD_LIBRARY": str(home / "library"),
+            "SOUNDLOCD_PREFERENCES": str(home / "preferences.json"),
+        }
+        for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
+            display.environment.pop(name, None)
+        self.environment = display.environment
+
+    def run(self, *command) -> str:
+        """Runs a program of the DAW's and returns what it prints."""
+        result = subprocess.run(
+            [str(part) for part in command], env=self.environment, capture_output=True, text=True, timeout=120
+        )
+        output = result.stdout + result.stderr
+        assert result.returncode == 0, output
+        return output
+
+    def open(self):
+        """Opens the session."""
+        with open(self.log, "a") as log:
+            self.process = subprocess.Popen(
+                [str(part) for part in self.command],
+                env=self.environment,
+                cwd=self.home,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.window = self.display.window(self.TITLE, timeout=60)
+        self.window.place(0, 0, SCREEN[0], SCREEN[1] - 30)
+
+    def plugin(self) -> Editor:
+        """The plugin's window, which is open."""
+        self.display.window(self.FRAME).place(*PLACE)
+        # Its content; the tests of the window know their way in it.
+        editor = Editor.__new__(Editor)
+        editor.process = self.process
+        editor.window = self.display.window("SoundLoCD", is_whole_title=True)
+        assert editor.is_drawn(30), "the plugin's window stays empty"
+        return editor
+
+    def play(self) -> np.ndarray:
+        return self.sound.play(self.KEYBOARD, self.OUTPUTS)
+
+    def save_and_quit(self):
+        before = self.session.read_bytes()
+        self.window.place(0, 0)
+        self.window.key("ctrl+s")
+        deadline = time.monotonic() + 30
+        while self.session.read_bytes() == before:
+            assert time.monotonic() < deadline, "nothing was saved"
+            time.sleep(0.5)
+        time.sleep(1)
+        self.window.key("alt+F4")
+        self.process.wait(60)
+
+    def stop(self):
+        if self.process and self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+
+def main(daw_class, bundle: str, screenshot: str):
+    """Types, generates, plays, saves, closes, opens again: the same key must give the same samples."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--bundle", type=pathlib.Path, default=ROOT / "target/bundled" / bundle)
+    parser.add_argument("--screenshot", type=pathlib.Path, default=ROOT / "target/artifacts" / screenshot)
+    arguments = parser.parse_args()
+    picture = arguments.screenshot
+    picture.parent.mkdir(parents=True, exist_ok=True)
+
+    with tempfile.TemporaryDirectory() as home, SoundSystem() as sound, Display(SCREEN) as display:
+        daw = daw_class(pathlib.Path(home), display, sound, arguments.bundle.resolve())
+        try:
+            daw.open()
+            editor = daw.open_plugin()
+            editor.type_prompt()
+            editor.press_return()
+            editor.wait_until_still()
+            before = daw.play()
+            peaks = np.abs(before).max(axis=1)
+            assert np.isfinite(before).all() and (peaks > 0.05).all(), peaks
+            print(f"generated and played: peaks {peaks}", flush=True)
+            # A step that drags a sound from the list to the canvas fits here: `editor.window.drag`, whose ends may
+            # lie outside of the window.
+            display.screenshot(picture)
+            daw.save_and_quit()
+            daw.open()
+            after = daw.play()
+            display.screenshot(picture.with_stem(picture.stem + "-reopened"))
+        except BaseException:
+            display.screenshot(picture.with_stem(picture.stem + "-failed"))
+            print(daw.log.read_text()[-3_000:] if daw.log.exists() else "it was not started")
+            raise
+        finally:
+            daw.stop()
+    before, after = (from_its_start(heard)[:, :COMPARED_FRAMES] for heard in (before, after))
+    np.testing.assert_array_equal(after, before)
+    print(f"after reopening the session: the same {before.size} samples")
