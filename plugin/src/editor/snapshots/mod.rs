@@ -5,6 +5,7 @@
 //! `plugin/tests/snapshots`.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
+mod dragging;
 mod panels;
 mod raster;
 mod stage;
