@@ -1,6 +1,6 @@
 //! Files that are dropped on the window, and what is said while they are held over it.
 
-use egui::{Align2, Area, Id, Order, Rect, Stroke, StrokeKind, Ui};
+use egui::{Align2, Area, Id, Order, Rect, Sense, Stroke, StrokeKind, Ui};
 
 use super::{app::View, pad_strip::PadStrip, theme};
 use crate::session::{Session, import::FileKind};
@@ -29,6 +29,8 @@ pub fn invite(ui: &Ui, window: Rect, view: &View, pads: &PadStrip) {
     let pad = at.and_then(|at| pads.at(at));
     let area = Area::new(Id::unique("drop files")).order(Order::Foreground).fixed_pos(window.min);
     area.show(ui.ctx(), |ui| {
+        // What is below says nothing meanwhile.
+        ui.allocate_rect(window, Sense::hover());
         let painter = ui.painter().with_clip_rect(window);
         // The pads stay to be seen: they are where sounds go.
         let row = pads.area().filter(|_| may_be_sound).unwrap_or(Rect::NOTHING);

@@ -116,7 +116,8 @@ impl PadStrip {
             && ui.input(|input| input.pointer.button_down(PointerButton::Primary))
             // Once it is dragged it no longer plays.
             && !DragAndDrop::has_any_payload(ui.ctx());
-        if response.clicked() && !is_down && response.has_focus() {
+        // With the keyboard, or so quickly that the button was never down when a frame was drawn.
+        if response.clicked() && !is_down {
             view.session.select_pad(pad);
         }
         let name = take.map_or("empty", |take| take.name());

@@ -12,7 +12,7 @@ use crate::{sampler::PADS, session::Model};
 
 /// The header of a WAV of 16 or 24 bits.
 fn header(channels: u16, rate: u32, bits: u16, data: usize) -> Vec<u8> {
-    let frame = channels * bits / 8;
+    let frame = channels.wrapping_mul(bits / 8);
     let mut wav = b"RIFF".to_vec();
     wav.extend((36 + data as u32).to_le_bytes());
     wav.extend(b"WAVEfmt \x10\0\0\0\x01\0");

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod library;
+mod dragging;
 mod panels;
 mod raster;
 mod stage;
