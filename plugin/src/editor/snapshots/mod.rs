@@ -5,8 +5,8 @@
 //! `plugin/tests/snapshots`.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
-mod library;
 mod dragging;
+mod library;
 mod panels;
 mod raster;
 mod stage;
