@@ -25,6 +25,9 @@ ROOT = HERE.parents[2]
 SCREEN = (1600, 1000)
 # Where the plugin's window is put: right of the tracks' names, below the first tracks, whose canvas is seen.
 PLACE = (620, 280)
+# In the plugin's window: the newest sound of the list. Its file is named after the prompt.
+NEWEST = (0.85, 0.32)
+SOUND = "small metal bell rings"
 # What is compared: less than the time for which the key is held.
 COMPARED_FRAMES = BLOCK * 50
 
@@ -37,6 +40,8 @@ class Daw:
     # Ports of the sound system.
     KEYBOARD: str | pathlib.Path
     OUTPUTS: list[str]
+    # Where sounds are dropped, in pixels of the screen: on the canvas, left of the plugin's window.
+    CANVAS = (440, 700)
 
     def __init__(self, home: pathlib.Path, display: Display, sound: SoundSystem):
         self.home, self.display, self.sound = home, display, sound
@@ -89,6 +94,13 @@ class Daw:
     def play(self) -> np.ndarray:
         return self.sound.play(self.KEYBOARD, self.OUTPUTS)
 
+    def drag_out(self, editor: Editor):
+        """Drags the sound from the plugin's list to the DAW's canvas."""
+        left, top, width, height = editor.window.geometry()
+        canvas = ((self.CANVAS[0] - left) / width, (self.CANVAS[1] - top) / height)
+        editor.window.drag(NEWEST, canvas)
+        time.sleep(5)
+
     def save_and_quit(self):
         before = self.session.read_bytes()
         self.window.place(0, 0)
@@ -127,10 +139,13 @@ def main(daw_class, bundle: str, screenshot: str):
             peaks = np.abs(before).max(axis=1)
             assert np.isfinite(before).all() and (peaks > 0.05).all(), peaks
             print(f"generated and played: peaks {peaks}", flush=True)
-            # A step that drags a sound from the list to the canvas fits here: `editor.window.drag`, whose ends may
-            # lie outside of the window.
             display.screenshot(picture)
+            daw.drag_out(editor)
+            display.screenshot(picture.with_stem(picture.stem + "-dropped"))
             daw.save_and_quit()
+            # The plugin's own state is not plain text: this is the file that was dropped.
+            assert SOUND in daw.session.read_text(errors="replace"), "the sound that was dropped is not in the session"
+            print("dragged from the window to the canvas", flush=True)
             daw.open()
             after = daw.play()
             display.screenshot(picture.with_stem(picture.stem + "-reopened"))

@@ -616,6 +616,8 @@ impl<P: ClapPlugin> nice_plug_core::context::gui::GuiContextInner for WrapperGui
                     "Parameter output event queue was full, parameter change will not be sent to \
                      the host"
                 );
+                // SoundLoCD.
+                let _ = wrapper.schedule_gui(Task::MarkDirty);
             }
             None => crate::nice_debug_assert_failure!("Unknown parameter: {:?}", param),
         }
