@@ -151,8 +151,12 @@ def record(path, seed) -> numpy.ndarray:
 
 
 def drop_in(request, display, editor, files, place, artifacts, name):
-    """Drags files from another window to a place of the editor's, over its middle. The source looks for the window to drop
-    on within windows, as Qt's does; GTK's asks the host's window alone, and pedalboard's takes nothing."""
+    """Drags files from another window to a place of the editor's, over its middle.
+
+    pedalboard's window takes all drops itself and does nothing with them: it is made one that takes none, so that the
+    source looks for one that does within it, as with hosts that leave drops to the plugin.
+    """
+    display.run("xprop", "-id", display.window("Pedalboard").identifier, "-remove", "XdndAware")
     command = [str(request.config.getoption("--drag")), *map(str, files)]
     source = Program(display, command, "drag example", (40, 740))
     try:
