@@ -141,7 +141,7 @@ fn what_is_no_sound_is_refused_in_words_and_changes_nothing() {
         ),
         (file("notes.txt", b"Dear diary."), "neither an adapter nor a sound"),
         (file("empty.mp3", b""), "empty"),
-        (file("huge.wav", &huge), "channels"),
+        (file("huge.wav", &huge), "“huge.wav” cannot be used"),
         (silence, "silent"),
         (folder.path().join("gone.wav"), "does not exist"),
     ];

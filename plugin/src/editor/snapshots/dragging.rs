@@ -49,6 +49,7 @@ fn sounds_are_chosen_and_removed_with_the_keyboard() {
         stage.harness.run_steps(3);
         assert_eq!(numbers(&stage), before[..1]);
         stage.session.undo();
+        stage.harness.run_steps(3);
         assert_eq!(numbers(&stage), before);
         click(&mut stage, "Play a dog barks", Modifiers::COMMAND);
         click(&mut stage, "Play rain on a tin roof", Modifiers::COMMAND);
