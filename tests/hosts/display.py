@@ -12,14 +12,14 @@ class Display:
     """Use as a context manager. Everything it starts is stopped at the end."""
 
     def __init__(self, size: tuple[int, int] = (1280, 900)):
-        self._size = size
+        self.size = size
 
     def __enter__(self) -> "Display":
         self._processes = []
         self._folder = tempfile.TemporaryDirectory()
         # Xvfb picks a free display itself and tells its number through a pipe.
         read, write = os.pipe()
-        width, height = self._size
+        width, height = self.size
         self._start(
             ["Xvfb", "-displayfd", str(write), "-screen", "0", f"{width}x{height}x24", "-nolisten", "tcp"],
             pass_fds=[write],

@@ -83,7 +83,7 @@ def take_hold(display, editor, start):
 def drop_on(display, target, artifacts, name) -> list[pathlib.Path]:
     """Drags what is held on to the other window and lets go; the files that arrive there."""
     x, y = target.center()
-    y = str(min(int(y), display.SIZE[1] - 40))
+    y = str(min(int(y), display.size[1] - 40))
     move(display, x, y)
     move(display, x, y)
     display.screenshot(artifacts / name)
@@ -162,7 +162,7 @@ def drop_in(request, display, editor, files, place, artifacts, name):
     try:
         left, top, width, height = editor.window.geometry()
         x, y = source.center()
-        display.run("xdotool", "mousemove", x, str(min(int(y), display.SIZE[1] - 40)))
+        display.run("xdotool", "mousemove", x, str(min(int(y), display.size[1] - 40)))
         time.sleep(0.3)
         display.run("xdotool", "mousedown", "1")
         time.sleep(0.3)

@@ -130,7 +130,9 @@ impl Parcel {
 
 /// The file in which a sound is already, just as it is to be.
 fn existing(sound: &Outgoing, export: &Export) -> Option<PathBuf> {
-    let is_plain = sound.root_key.is_none() && sound.loop_range.is_none();
+    // The library's files have the clip's own rate.
+    let is_plain =
+        sound.root_key.is_none() && sound.loop_range.is_none() && export.sample_rate == SAMPLE_RATE;
     let kept = sound.take.file.get().filter(|_| is_plain);
     let written = || {
         let exported = sound.take.exported.lock();

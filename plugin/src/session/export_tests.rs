@@ -76,6 +76,8 @@ fn the_file_of_the_library_is_used_for_the_plain_sound_alone() {
     assert!(!sounds.exists());
     let pad = Outgoing { take: Arc::clone(&take), root_key: Some(60.0), loop_range: None };
     assert_ne!(write(vec![pad], &sounds), std::slice::from_ref(&kept));
+    let fast = Parcel::new(vec![Outgoing::plain(Arc::clone(&take))], 48_000, Some(sounds.clone()));
+    assert!(fast.write().clone().unwrap()[0].starts_with(&sounds));
     fs::remove_file(&kept).unwrap();
     assert!(write(vec![Outgoing::plain(take)], &sounds)[0].starts_with(&sounds));
 }
