@@ -66,6 +66,11 @@ class Ardour(daw.Daw):
         self.run(ARDOUR / "luasession", daw.HERE / "ardour.lua")
         assert self.session.is_file()
 
+    def open(self):
+        # Each time: when it quits it writes its own.
+        (self.home / ".config/ardour7/config").write_text(CONFIG)
+        super().open()
+
     def open_plugin(self) -> Editor:
         """Opens the plugin's window as a musician does: by a double click on it in the track's strip."""
         self.window.click(*TRACK)
@@ -73,6 +78,13 @@ class Ardour(daw.Daw):
         time.sleep(2)
         self.window.click(*PLUGIN, times=2)
         return self.plugin()
+
+    def quit(self):
+        # It asks whether that is meant.
+        self.window.key("alt+F4")
+        time.sleep(2)
+        self.window.key("Return")
+        self.process.wait(60)
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ class Daw:
         editor.window.drag(NEWEST, canvas)
         time.sleep(5)
 
-    def save_and_quit(self):
+    def save(self):
         before = self.session.read_bytes()
         self.window.place(0, 0)
         self.window.key("ctrl+s")
@@ -110,6 +110,8 @@ class Daw:
             assert time.monotonic() < deadline, "nothing was saved"
             time.sleep(0.5)
         time.sleep(1)
+
+    def quit(self):
         self.window.key("alt+F4")
         self.process.wait(60)
 
@@ -142,7 +144,8 @@ def main(daw_class, bundle: str, screenshot: str):
             display.screenshot(picture)
             daw.drag_out(editor)
             display.screenshot(picture.with_stem(picture.stem + "-dropped"))
-            daw.save_and_quit()
+            daw.save()
+            daw.quit()
             # The plugin's own state is not plain text: this is the file that was dropped.
             assert SOUND in daw.session.read_text(errors="replace"), "the sound that was dropped is not in the session"
             print("dragged from the window to the canvas", flush=True)
