@@ -50,7 +50,8 @@ fn contents(ui: &mut Ui, view: &View) {
         ui,
         "The program: MIT or Apache-2.0, as you like. The default model's weights: Apache-2.0, trained on recordings \
          under free licences, which ATTRIBUTION.md names one by one. The typeface Inter: SIL Open Font License 1.1. \
-         The text encoder all-MiniLM-L6-v2: Apache-2.0. VST is a registered trademark of Steinberg Media \
+         The text encoder all-MiniLM-L6-v2: Apache-2.0. Symphonia, which reads dropped files: MPL-2.0, unmodified, its \
+         source at github.com/pdeljanov/Symphonia. VST is a registered trademark of Steinberg Media \
          Technologies GmbH.",
     );
     if let Some(library) = &view.model.packs {

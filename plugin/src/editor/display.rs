@@ -241,4 +241,9 @@ fn welcome(ui: &mut Ui, well: Rect, view: &View) {
             view.generate();
         }
     }
+    let at = pos2(well.center().x, well.bottom() - 18.0);
+    if at.y - y > 1.2 * line {
+        let text = "All of it is made on this computer, by its processor or an NVIDIA GPU. Nothing is sent anywhere.";
+        ui.painter().text(at, Align2::CENTER_CENTER, text, theme::font(11.5), screen::DIM);
+    }
 }
