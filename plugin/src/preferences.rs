@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use soundlocd_engine::{
     clip::{wav::Naming, write_atomically},
+    gpu,
     pack::library::data_folder,
     service::request::MAX_PROMPT_CHARS,
 };
@@ -40,6 +41,8 @@ pub struct Preferences {
     pub ucs_names: bool,
     /// Whether WAV files have the host's sample rate rather than 22.05 kHz.
     pub host_rate: bool,
+    /// Where models run: "cpu", "cuda" (an NVIDIA GPU), anything else for the better one that is there.
+    pub device: String,
     /// Who is named as the maker in files.
     pub artist: String,
     /// The prompts used last, the newest first.
@@ -71,6 +74,7 @@ impl Preferences {
             is_light: is("is_light"),
             ucs_names: is("ucs_names"),
             host_rate: is("host_rate"),
+            device: one_line(text("device"), 8),
             artist: one_line(text("artist"), MAX_ARTIST_CHARS),
             prompts: Vec::new(),
         };
@@ -92,10 +96,21 @@ impl Preferences {
             "is_light": self.is_light,
             "ucs_names": self.ucs_names,
             "host_rate": self.host_rate,
+            "device": self.device,
             "artist": self.artist,
             "prompts": self.prompts,
         });
         write_atomically(path, format!("{fields:#}\n").as_bytes())
+    }
+
+    /// Where models are to run.
+    #[must_use]
+    pub fn choice(&self) -> gpu::Choice {
+        match self.device.as_str() {
+            "cpu" => gpu::Choice::Cpu,
+            "cuda" => gpu::Choice::Cuda,
+            _ => gpu::Choice::Auto,
+        }
     }
 
     /// How files are named.
@@ -117,7 +132,9 @@ pub fn current() -> Arc<Preferences> {
 
 /// Changes what holds in this program, for now. [`save`] keeps it.
 pub fn change(change: impl FnOnce(&mut Preferences)) {
-    change(Arc::make_mut(&mut *CURRENT.get_or_init(Mutex::default).lock()));
+    let mut current = CURRENT.get_or_init(Mutex::default).lock();
+    change(Arc::make_mut(&mut *current));
+    gpu::prefer(current.choice());
 }
 
 /// Reads the user's file, on a thread that may wait for a disk.
@@ -165,14 +182,22 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("new/preferences.json");
         assert_eq!(Preferences::read(&path), Preferences::default());
-        let mut preferences =
-            Preferences { is_light: true, artist: "M. \"X\" Müller".to_owned(), ..Preferences::default() };
+        let mut preferences = Preferences {
+            is_light: true,
+            device: "cpu".to_owned(),
+            artist: "M. \"X\" Müller".to_owned(),
+            ..Preferences::default()
+        };
         for prompt in ["a bell", "rain", "  ", "a bell "] {
             preferences.remember(prompt);
         }
         assert_eq!(preferences.prompts, ["a bell", "rain"]);
         preferences.write(&path).unwrap();
         assert_eq!(Preferences::read(&path), preferences);
+        assert_eq!(
+            (preferences.choice(), Preferences::default().choice()),
+            (gpu::Choice::Cpu, gpu::Choice::Auto)
+        );
         (0..2 * MAX_PROMPTS).for_each(|n| preferences.remember(&n.to_string()));
         assert_eq!((preferences.prompts.len(), preferences.prompts[0].as_str()), (MAX_PROMPTS, "199"));
     }

@@ -17,6 +17,8 @@ pub use generator::GpuGenerator;
 pub use library::{GpuError, Library};
 pub use places::{LIBRARY_VARIABLE, Places, file_name, user_folder};
 
+use std::sync::atomic::{AtomicU8, Ordering};
+
 use crate::generator::PackGenerator;
 use crate::pack::{Pack, PackRef};
 use crate::service::{Generator, LoadError};
@@ -37,14 +39,26 @@ pub enum Choice {
     Auto,
 }
 
+/// The choice where the environment says nothing: what the user has set in this program.
+static PREFERRED: AtomicU8 = AtomicU8::new(Choice::Auto as u8);
+
+/// Where models that are loaded from now on should run, unless [`DEVICE_VARIABLE`] is set. Those in memory stay where they are.
+pub fn prefer(choice: Choice) {
+    PREFERRED.store(choice as u8, Ordering::Relaxed);
+}
+
 impl Choice {
-    /// What [`DEVICE_VARIABLE`] says; [`Choice::Auto`] where it is not set.
+    /// What [`DEVICE_VARIABLE`] says; where it is not set, what is [preferred](prefer): [`Choice::Auto`] at first.
     ///
     /// # Errors
     /// When it says anything else.
     pub fn from_environment() -> Result<Self, LoadError> {
         match std::env::var_os(DEVICE_VARIABLE) {
-            None => Ok(Self::default()),
+            None => Ok(match PREFERRED.load(Ordering::Relaxed) {
+                cpu if cpu == Self::Cpu as u8 => Self::Cpu,
+                cuda if cuda == Self::Cuda as u8 => Self::Cuda,
+                _ => Self::Auto,
+            }),
             Some(value) => match value.to_str() {
                 Some("cpu") => Ok(Self::Cpu),
                 Some("cuda") => Ok(Self::Cuda),

@@ -25,3 +25,15 @@ fn a_file_that_is_no_library_is_told_and_the_cpu_serves() {
     assert!(load(&pack, Choice::Cuda, &places, true).is_err());
     assert_eq!(load(&pack, Choice::Cpu, &places, true).unwrap().notice(), None);
 }
+
+#[test]
+fn the_environment_comes_before_what_the_user_prefers() {
+    // Nothing else in these tests asks for either.
+    let said = std::env::var(DEVICE_VARIABLE).ok();
+    for (choice, name) in [(Choice::Cuda, "cuda"), (Choice::Cpu, "cpu"), (Choice::Auto, "auto")] {
+        prefer(choice);
+        let expected = said.as_deref().unwrap_or(name);
+        let found = Choice::from_environment().unwrap();
+        assert_eq!(format!("{found:?}").to_lowercase(), expected);
+    }
+}

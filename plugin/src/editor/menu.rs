@@ -46,6 +46,16 @@ fn settings(ui: &mut Ui, view: &View) {
     if let Some(index) = segmented(ui, "Window", &["Dark", "Light"], usize::from(preferences.is_light)) {
         view.session.prefer(move |preferences| preferences.is_light = index == 1);
     }
+    ui.scope(|ui| {
+        const DEVICES: [&str; 3] = ["auto", "cpu", "cuda"];
+        let selected = DEVICES.iter().position(|device| *device == preferences.device).unwrap_or(0);
+        if let Some(index) = segmented(ui, "Model on", &["Auto", "CPU", "GPU"], selected) {
+            let device = DEVICES.get(index).copied().unwrap_or_default();
+            view.session.prefer(move |preferences| device.clone_into(&mut preferences.device));
+        }
+    })
+    .response
+    .on_hover_text("Where models run that are loaded from now on. GPU: NVIDIA only, with the GPU part installed; without it there are no sounds. Auto: the GPU if there is one, else the CPU.");
     ui.separator();
     caption(ui, "WAV files");
     if let Some(index) = segmented(ui, "Names", &["Plain", "UCS"], usize::from(preferences.ucs_names)) {

@@ -62,6 +62,8 @@ impl Stage {
         });
         palette::set_light(is_light);
         let session = Arc::new(Session::for_tests());
+        // Else they come from a thread, and the menu grows under the pointer.
+        session.with(|model| model.presets.listed = Some(Arc::new(presets::list(None))));
         let params = Arc::new(SoundLocdParams::new(Arc::clone(&session)));
         let app = App::new(Arc::clone(&session), params, Arc::default(), Arc::default());
         let context = GuiContext::new(Arc::new(NoHost));
@@ -106,7 +108,6 @@ impl Stage {
                 })
                 .collect();
         self.session.with(|model| {
-            model.presets.listed = Some(Arc::new(presets::list(None)));
             takes.iter().for_each(|take| model.arrangement.add(take));
             model.arrangement.place(0, takes.first().cloned());
             model.arrangement.place(4, takes.last().cloned());
