@@ -92,4 +92,5 @@ def test_windows_leave_nothing_behind(display, vst3, sine_state, tmp_path):
     # What each opening leaves behind. The median: now and then the allocator takes some megabytes more from the system.
     grown = float(np.median(np.diff([one["bytes"] for one in warm])))
     print(f"{grown / 1e3:.0f} kB an opening; {warm[0]} to {warm[-1]}")
-    assert grown < 100e3
+    # The sockets and the queue that the framework once left behind made it 226 kB.
+    assert grown < 150e3
