@@ -21,7 +21,7 @@ pub struct Linear {
 enum Weight {
     /// f32, on any device, with or without a gradient.
     Tensor(Tensor),
-    /// On the CPU and without a gradient: in the form that multiplies fastest, which is the smallest as well.
+    /// On the CPU and without a gradient: in the form that multiplies fastest.
     Frozen(Arc<Frozen>),
 }
 
@@ -54,8 +54,8 @@ impl Linear {
     /// The same map, computed with `precision`.
     ///
     /// On the CPU, a weight that takes no gradient is kept in the form that suits the machine from here on: rounded to
-    /// bfloat16 if that is how it multiplies, else in 16 bits if they hold it exactly. Gradients still pass to the
-    /// input.
+    /// bfloat16 if that is how it multiplies, else in 16 bits if they hold it exactly, else in f32. Gradients still pass
+    /// to the input.
     #[must_use]
     pub fn with_precision(mut self, precision: Precision) -> Self {
         self.precision = precision;
@@ -70,8 +70,8 @@ impl Linear {
             && !trains(weight)
             && !self.bias.as_ref().is_some_and(trains)
             && let Ok((input, output)) = weight.dims2()
-            && let Ok(Some(frozen)) = op::with_slice(weight, |values| {
-                Ok(Frozen::smaller(Matrix::row_major(values, input, output), precision))
+            && let Ok(frozen) = op::with_slice(weight, |values| {
+                Ok(Frozen::smallest(Matrix::row_major(values, input, output), precision))
             })
         {
             self.weight = Weight::Frozen(Arc::new(frozen));
@@ -103,11 +103,12 @@ impl Linear {
     /// # Errors
     /// When the last dimension of `x` is not `in`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let mut y = self.run(x, Finish::Nothing)?;
-        for change in &self.changes {
-            y = (y + change.forward(x)?)?;
-        }
-        Ok(y)
+        self.changed(self.run(x, Finish::Nothing)?, x)
+    }
+
+    /// The product `y` with `x`, plus what the adapters change.
+    fn changed(&self, y: Tensor, x: &Tensor) -> Result<Tensor> {
+        self.changes.iter().try_fold(y, |y, change| change.add_to(y, x))
     }
 
     /// [`quick_gelu`] of [`Linear::forward`].
@@ -115,7 +116,7 @@ impl Linear {
     /// # Errors
     /// When the last dimension of `x` is not `in`.
     pub fn forward_quick_gelu(&self, x: &Tensor) -> Result<Tensor> {
-        if self.is_frozen_for(x) { self.run(x, Finish::QuickGelu) } else { quick_gelu(&self.forward(x)?) }
+        if self.is_all_for(x) { self.run(x, Finish::QuickGelu) } else { quick_gelu(&self.forward(x)?) }
     }
 
     /// [`gelu_tanh`] of [`Linear::forward`].
@@ -123,7 +124,7 @@ impl Linear {
     /// # Errors
     /// When the last dimension of `x` is not `in`.
     pub fn forward_gelu_tanh(&self, x: &Tensor) -> Result<Tensor> {
-        if self.is_frozen_for(x) { self.run(x, Finish::GeluTanh) } else { gelu_tanh(&self.forward(x)?) }
+        if self.is_all_for(x) { self.run(x, Finish::GeluTanh) } else { gelu_tanh(&self.forward(x)?) }
     }
 
     /// `residual` `[..., out]` plus [`Linear::forward`].
@@ -132,19 +133,19 @@ impl Linear {
     /// When the last dimension of `x` is not `in`, or the residual is of another shape than the output.
     pub fn forward_onto(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
         match &self.weight {
-            Weight::Frozen(frozen) if self.is_frozen_for(x) && !residual.track_op() => {
+            Weight::Frozen(frozen) if !x.track_op() && !residual.track_op() => {
                 let rows = self.rows(x, frozen.rows())?;
                 let (flat, onto) = (residual.contiguous()?, rows.contiguous()?);
                 let flat = flat.reshape((rows.dim(0)?, frozen.cols()))?;
                 let op = Fixed { frozen: frozen.clone(), bias: self.bias_values()?, finish: Finish::Nothing };
-                onto.apply_op2(&flat, op)?.reshape(residual.shape())
+                self.changed(onto.apply_op2(&flat, op)?.reshape(residual.shape())?, x)
             }
             _ => residual + self.forward(x)?,
         }
     }
 
     /// Whether a product with `x` is all there is, and needs no gradient.
-    fn is_frozen_for(&self, x: &Tensor) -> bool {
+    fn is_all_for(&self, x: &Tensor) -> bool {
         matches!(self.weight, Weight::Frozen(_)) && self.changes.is_empty() && !x.track_op()
     }
 

@@ -33,5 +33,6 @@ pub use linear::Linear;
 pub use norm::{GroupNorm, LayerNorm, RmsNorm, adaptive_layer_norm, layer_norm};
 #[cfg(test)]
 pub(crate) use op::composed;
+pub(crate) use op::{is_fused, slice, with_slice};
 pub use reflect::reflect;
 pub use softmax::{log_softmax, softmax};

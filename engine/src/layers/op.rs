@@ -8,7 +8,7 @@ use rayon::prelude::*;
 const GRAIN: usize = 16 * 1024;
 
 /// Whether the layers' own operations over slices take `x`: on the CPU they do, elsewhere candle's are composed.
-pub(super) fn is_fused(x: &Tensor) -> bool {
+pub(crate) fn is_fused(x: &Tensor) -> bool {
     #[cfg(test)]
     if COMPOSED.get() {
         return false;
@@ -31,7 +31,7 @@ pub(crate) fn composed<T>(work: impl FnOnce() -> T) -> T {
 }
 
 /// The f32 elements of a contiguous CPU tensor.
-pub(super) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout, op: &str) -> Result<&'a [f32]> {
+pub(crate) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout, op: &str) -> Result<&'a [f32]> {
     let data = storage.as_slice::<f32>()?;
     match layout.contiguous_offsets() {
         Some((start, end)) => match data.get(start..end) {
@@ -53,7 +53,7 @@ pub(super) fn stored(weight: Tensor, precision: Precision) -> Tensor {
 }
 
 /// Runs `read` on the f32 elements of a CPU tensor, made contiguous if need be.
-pub(super) fn with_slice<R>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> {
+pub(crate) fn with_slice<R>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> {
     let tensor = tensor.contiguous()?;
     let (storage, layout) = tensor.storage_and_layout();
     match &*storage {

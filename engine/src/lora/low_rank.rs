@@ -1,7 +1,9 @@
 //! The change of one matrix.
 
-use crate::layers::Linear;
-use candle_core::{Result, Tensor};
+use crate::layers::kernel::{self, Matrix};
+use crate::layers::{Linear, is_fused, slice, with_slice};
+use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Result, Tensor, bail};
+use std::sync::Arc;
 
 /// `sum of s (alpha / r) B A` for one matrix, applied without forming the product.
 #[derive(Debug, Clone)]
@@ -10,6 +12,8 @@ pub struct LowRank {
     down: Linear,
     /// All `s (alpha / r) B` one below the other, `[sum of ranks, out]`.
     up: Linear,
+    /// Both in the form that is applied fastest: on the CPU, without a gradient.
+    fixed: Option<Arc<kernel::LowRank>>,
     /// In training only.
     dropout: Option<Dropout>,
 }
@@ -51,7 +55,24 @@ impl LowRank {
             ups.push((b.t()? * *scale)?);
         }
         let (down, up) = (Tensor::cat(&downs, 1)?.contiguous()?, Tensor::cat(&ups, 0)?.contiguous()?);
-        Ok(Self { down: Linear::from_tensors(down, None), up: Linear::from_tensors(up, None), dropout: None })
+        let fixed = if is_fixed(&down) && is_fixed(&up) {
+            let (input, rank, output) = (down.dim(0)?, down.dim(1)?, up.dim(1)?);
+            let matrices = |down: &[f32], up: &[f32]| {
+                kernel::LowRank::new(
+                    Matrix::row_major(down, input, rank),
+                    Matrix::row_major(up, rank, output),
+                )
+            };
+            with_slice(&down, |down| with_slice(&up, |up| Ok(matrices(down, up))))?
+        } else {
+            None
+        };
+        Ok(Self {
+            down: Linear::from_tensors(down, None),
+            up: Linear::from_tensors(up, None),
+            fixed: fixed.map(Arc::new),
+            dropout: None,
+        })
     }
 
     /// The same with dropout.
@@ -71,12 +92,56 @@ impl LowRank {
         }
     }
 
+    /// `y` `[..., out]`, which is nobody else's, plus [`Self::forward`].
+    ///
+    /// # Errors
+    /// When the shapes disagree.
+    pub fn add_to(&self, y: Tensor, x: &Tensor) -> Result<Tensor> {
+        match &self.fixed {
+            Some(fixed) if is_fixed(&y) && is_fixed(x) && self.dropout.is_none() => {
+                let y = y.contiguous()?;
+                y.inplace_op2(&x.contiguous()?, &Fixed(fixed))?;
+                Ok(y)
+            }
+            _ => y + self.forward(x)?,
+        }
+    }
+
     /// The change itself as our weights are stored, `[in, out]`.
     ///
     /// # Errors
     /// Whatever the backend reports.
     pub fn delta(&self) -> Result<Tensor> {
         self.down.weight()?.matmul(&self.up.weight()?)
+    }
+}
+
+/// Whether a tensor of f32 lies on the CPU and takes no gradient.
+fn is_fixed(tensor: &Tensor) -> bool {
+    is_fused(tensor) && tensor.dtype() == DType::F32 && !tensor.track_op()
+}
+
+/// Adds a change to an output in place.
+struct Fixed<'a>(&'a kernel::LowRank);
+
+impl InplaceOp2 for Fixed<'_> {
+    fn name(&self) -> &'static str {
+        "low rank"
+    }
+
+    fn cpu_fwd(&self, y: &mut CpuStorage, of_y: &Layout, x: &CpuStorage, of_x: &Layout) -> Result<()> {
+        let rows = |layout: &Layout, width: usize| match layout.dims().split_last() {
+            Some((last, rows)) if *last == width => Ok(rows.iter().product::<usize>()),
+            _ => bail!("low rank: expected [..., {width}], found {:?}", layout.shape()),
+        };
+        if rows(of_y, self.0.output())? != rows(of_x, self.0.input())? {
+            bail!("low rank: {:?} does not fit {:?}", of_x.shape(), of_y.shape());
+        }
+        let CpuStorage::F32(values) = y else { bail!("low rank: expected f32") };
+        let part = of_y.contiguous_offsets().and_then(|(start, end)| values.get_mut(start..end));
+        let Some(out) = part else { bail!("low rank: the output is not contiguous") };
+        self.0.add(slice(x, of_x, "low rank")?, out);
+        Ok(())
     }
 }
 
@@ -87,8 +152,26 @@ mod tests {
     use candle_core::Device;
 
     #[test]
+    fn fixed_factors_change_as_trained_ones_do() {
+        let device = Device::Cpu;
+        let random = |shape: &[usize]| Tensor::randn(0f32, 1.0, shape, &device).unwrap();
+        let (a, b, x, y) = (random(&[4, 32]), random(&[20, 4]), random(&[2, 5, 32]), random(&[2, 5, 20]));
+        let fixed = LowRank::new(&[(&a, &b, 0.5), (&a, &b, -2.0)]).unwrap();
+        let (a, b) = (candle_core::Var::from_tensor(&a).unwrap(), candle_core::Var::from_tensor(&b).unwrap());
+        let trained = LowRank::new(&[(&a, &b, 0.5), (&a, &b, -2.0)]).unwrap();
+        assert!(fixed.fixed.is_some() && trained.fixed.is_none());
+        let want = trained.add_to(y.copy().unwrap(), &x).unwrap();
+        let got = fixed.add_to(y.copy().unwrap(), &x).unwrap();
+        let error = (want - got).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+        assert!(error < 1e-4, "{error}");
+        // Rows of another size, and another number of them.
+        assert!(fixed.add_to(y.copy().unwrap(), &random(&[2, 5, 31])).is_err());
+        assert!(fixed.add_to(y.copy().unwrap(), &random(&[2, 4, 32])).is_err());
+    }
+
+    #[test]
     fn dropout_zeroes_its_share_and_keeps_the_mean() {
-        let x = Tensor::ones((100, 100), candle_core::DType::F32, &Device::Cpu).unwrap();
+        let x = Tensor::ones((100, 100), DType::F32, &Device::Cpu).unwrap();
         let drop = |seed| {
             Dropout { rate: 0.25, seed }.apply(&x).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
         };

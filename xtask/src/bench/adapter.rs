@@ -16,9 +16,9 @@ const RANK: usize = 8;
 /// The time of a step with an adapter as a multiple of one without, on the CPU.
 #[derive(Debug, Clone, Copy, serde::Serialize)]
 pub struct Cost {
-    /// The adapter applied beside the weights, as the engine does.
+    /// The adapter applied beside the weights, as in training and on a GPU.
     pub beside: f64,
-    /// The adapter merged into a copy of the weights.
+    /// The adapter merged into a copy of the weights, as the engine does on the CPU.
     pub merged: f64,
 }
 

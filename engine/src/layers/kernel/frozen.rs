@@ -1,9 +1,9 @@
 //! Right factors that do not change any more.
 
 use super::bfloat::{self, Packed};
+use super::columns::by_columns;
 use super::half::Half;
-use super::{Addend, Finish, Matrix, Precision, matmul_f32};
-use gemm::Parallelism;
+use super::{Addend, Finish, Matrix, Precision};
 
 /// A right factor `[k, n]` in the form in which this machine multiplies by it fastest, and in that form alone.
 #[derive(Debug, Clone)]
@@ -29,14 +29,15 @@ impl Frozen {
         })
     }
 
-    /// A form of row-major `b` that is smaller than f32 and no slower, or not much; `None` if there is none that
-    /// keeps the precision.
+    /// The smallest form of `b` that keeps the precision and is no slower, or not much.
     #[must_use]
-    pub fn smaller(b: Matrix, precision: Precision) -> Option<Self> {
-        Some(Self(match precision.unit() {
-            Some(unit) => Form::Packed(Packed::new(unit, b)),
-            None => Form::Half(Half::exact(&b.to_row_major(), b.rows, b.cols)?),
-        }))
+    pub fn smallest(b: Matrix, precision: Precision) -> Self {
+        let values = b.to_row_major();
+        match precision.unit() {
+            None => Half::exact(&values, b.rows, b.cols).map(|half| Self(Form::Half(half))),
+            Some(_) => None,
+        }
+        .unwrap_or_else(|| Self::new(b, precision))
     }
 
     /// Number of rows, the inner size of products.
@@ -105,9 +106,11 @@ impl Frozen {
             Form::Packed(packed) => bfloat::matmul(a, packed, out, addend, finish),
             Form::Half(half) => half.matmul(a, out, addend, finish),
             Form::Full { data, rows, cols } => {
-                let b = Matrix::row_major(data, *rows, *cols);
-                matmul_f32(a, b, out, addend, Parallelism::Rayon(0));
-                finish.apply_parallel(out);
+                by_columns(a, (*rows, *cols), out, addend, finish, |columns, part| {
+                    for (part, row) in part.chunks_exact_mut(columns.len()).zip(data.chunks_exact(*cols)) {
+                        part.copy_from_slice(&row[columns.clone()]);
+                    }
+                });
             }
         }
     }

@@ -1,13 +1,10 @@
 //! Right factors kept in 16 bits where nothing is lost by that, for machines that multiply in f32.
 
-use super::{Addend, Finish, Matrix, Shared, gemm_f32, simd};
-use gemm::Parallelism;
+use super::columns::by_columns;
+use super::{Addend, Finish, Matrix, simd};
 use half::f16;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use rayon::prelude::*;
-
-/// Columns that are widened to f32 at a time: with 1024 rows, half of a usual second-level cache.
-const COLUMNS: usize = 128;
 
 /// A row-major matrix `[rows, cols]` of 16-bit floats.
 #[derive(Debug, Clone)]
@@ -71,58 +68,10 @@ impl Half {
     /// `out = a b + addend`, then `finish`; on all threads of the current rayon pool, each of which widens some
     /// columns at a time.
     pub(super) fn matmul(&self, a: Matrix, out: &mut [f32], addend: Addend, finish: Finish) {
-        assert_eq!(a.cols, self.rows, "matmul: inner sizes");
-        assert_eq!(out.len(), a.rows * self.cols, "matmul: output size");
-        assert!(a.fits(), "matmul: strides leave the slice");
-        if let Addend::Bias(bias) | Addend::BiasAndOutput(bias) = addend {
-            assert_eq!(bias.len(), self.cols, "matmul: bias size");
-        }
-        if out.is_empty() {
-            return;
-        }
-        let output = Shared::new(out);
-        let tasks = self.cols.div_ceil(COLUMNS);
-        (0..tasks).into_par_iter().with_max_len(1).for_each_init(Vec::new, |wide, task| {
-            let first = task * COLUMNS;
-            let width = COLUMNS.min(self.cols - first);
-            wide.resize(self.rows * width, 0.0);
-            for (wide, bits) in wide.chunks_exact_mut(width).zip(self.bits.chunks_exact(self.cols)) {
-                self.convert(&bits[first..first + width], wide);
+        by_columns(a, (self.rows, self.cols), out, addend, finish, |columns, wide| {
+            for (wide, bits) in wide.chunks_exact_mut(columns.len()).zip(self.bits.chunks_exact(self.cols)) {
+                self.convert(&bits[columns.clone()], wide);
             }
-            // SAFETY: no two tasks have the same columns, and here one row is used at a time.
-            #[allow(unsafe_code)]
-            let rows = (0..a.rows).map(|row| unsafe { output.part(row * self.cols + first, width) });
-            let mut accumulate = false;
-            match addend {
-                Addend::Nothing => {}
-                Addend::Output => accumulate = true,
-                Addend::Bias(bias) => {
-                    accumulate = true;
-                    rows.clone().for_each(|row| row.copy_from_slice(&bias[first..first + width]));
-                }
-                Addend::BiasAndOutput(bias) => {
-                    accumulate = true;
-                    let bias = &bias[first..first + width];
-                    for row in rows.clone() {
-                        row.iter_mut().zip(bias).for_each(|(x, b)| *x += b);
-                    }
-                }
-            }
-            // SAFETY: `a` fits its slice (checked above), `wide` is a whole row-major matrix, and all addresses that are
-            // written lie in this task's columns, between the first row's and the last one's.
-            #[allow(unsafe_code)]
-            unsafe {
-                let wide = Matrix::row_major(wide, self.rows, width);
-                gemm_f32(a, wide, output.pointer(first), self.cols, accumulate, Parallelism::None);
-            }
-            simd::dispatch(
-                #[inline(always)]
-                || {
-                    for row in rows {
-                        finish.apply(row);
-                    }
-                },
-            );
         });
     }
 }

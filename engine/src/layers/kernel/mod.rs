@@ -7,12 +7,15 @@
 //! are kept in the form that the chosen path reads, and in no other.
 
 pub mod bfloat;
+mod columns;
 mod frozen;
 mod half;
+mod low_rank;
 mod shared;
 pub mod simd;
 
 pub use frozen::Frozen;
+pub use low_rank::LowRank;
 pub use shared::Shared;
 
 use candle_core::Device;
@@ -152,19 +155,6 @@ impl Finish {
                     *x = simd::gelu_tanh(*x);
                 }
             }
-        }
-    }
-
-    /// [`Finish::apply`] on all threads of the current rayon pool.
-    fn apply_parallel(self, values: &mut [f32]) {
-        const TASK: usize = 16 * 1024;
-        if self != Self::Nothing {
-            values.par_chunks_mut(TASK).for_each(|values| {
-                simd::dispatch(
-                    #[inline(always)]
-                    || self.apply(values),
-                );
-            });
         }
     }
 }

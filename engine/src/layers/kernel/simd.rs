@@ -7,8 +7,18 @@ use std::sync::OnceLock;
 /// The closure and everything that it calls must be `#[inline(always)]` to profit.
 #[inline(always)]
 pub fn dispatch<R>(work: impl FnOnce() -> R) -> R {
+    arch().dispatch(work)
+}
+
+/// The same for work that names the vectors it wants.
+#[inline(always)]
+pub fn vectorise<W: pulp::WithSimd>(work: W) -> W::Output {
+    arch().dispatch(work)
+}
+
+fn arch() -> pulp::Arch {
     static ARCH: OnceLock<pulp::Arch> = OnceLock::new();
-    ARCH.get_or_init(pulp::Arch::new).dispatch(work)
+    *ARCH.get_or_init(pulp::Arch::new)
 }
 
 /// Rounds to the nearest bfloat16, ties to even. NaN stays NaN for every payload that arithmetic makes.
