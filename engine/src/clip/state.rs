@@ -4,20 +4,21 @@
 //! | bytes | content |
 //! |---|---|
 //! | 8 | `SLDCLIP` and a zero |
-//! | 2 | format version, 2 |
+//! | 2 | format version, 3 |
 //! | 2 | sound data: 0 = 24-bit integers, 1 = FLAC |
 //! | 4 | samples |
 //! | 4 | bytes of provenance |
 //! | 4 | bytes of sound data |
 //! | 4 | bytes of tokens |
 //! | 8 | first sample of the loop and the one after its last; both 0 without a loop |
-//! | 32 | SHA-256 of all of the above and below |
+//! | 4 | CRC-32 (that of zlib) of all of the above and below |
 //! | | provenance: JSON, UTF-8 |
 //! | | sound data, mono, [`SAMPLE_RATE`] |
 //! | | tokens, or nothing; see `token_bytes.rs` |
 //!
-//! Integers are little-endian. Version 1 had neither tokens nor a loop. A later version may lengthen
-//! the provenance; whatever changes the rest gets a new format version.
+//! Integers are little-endian. Versions 1 and 2 had 32 bytes of SHA-256 in place of the CRC, of which checking took longer
+//! than unpacking the sound; version 1 had neither tokens nor a loop. A later version may lengthen the provenance;
+//! whatever changes the rest gets a new format version.
 //!
 //! [`SAMPLE_RATE`]: crate::SAMPLE_RATE
 
@@ -28,10 +29,12 @@ use sha2::{Digest, Sha256};
 use super::{Clip, ClipError, MAX_SAMPLES, Provenance, flac, grid, provenance::MAX_JSON_BYTES, token_bytes};
 
 const MAGIC: [u8; 8] = *b"SLDCLIP\0";
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 /// Magic, version and coding.
 const START_BYTES: usize = 12;
-const HASH_BYTES: usize = 32;
+/// Checksums of versions 1 and 2, and of later ones.
+const SHA_BYTES: usize = 32;
+const CRC_BYTES: usize = 4;
 /// Bytes of a sample stored as an integer.
 const SAMPLE_BYTES: usize = 3;
 
@@ -68,7 +71,7 @@ pub fn encode(clip: &Clip) -> Vec<u8> {
         // All far below 2^32: MAX_SAMPLES and MAX_JSON_BYTES bound them; a loop beyond is refused when read.
         bytes.extend(u32::try_from(count).unwrap_or(u32::MAX).to_le_bytes());
     }
-    bytes.extend(hash(&bytes, &[&json, &sound, &tokens]));
+    bytes.extend(checksum(VERSION, &bytes, &[&json, &sound, &tokens]));
     bytes.extend(json);
     bytes.extend(sound);
     bytes.extend(tokens);
@@ -94,7 +97,7 @@ pub fn decode(bytes: &[u8]) -> Result<Clip, ClipError> {
             parts.samples
         )));
     }
-    if hash(parts.head, &[parts.json, parts.sound, parts.tokens]) != parts.hash {
+    if checksum(version, parts.head, &[parts.json, parts.sound, parts.tokens]) != parts.checksum {
         return Err(bad("its bytes were changed (the checksum differs)"));
     }
     let integers = match parts.coding {
@@ -130,22 +133,23 @@ struct Parts<'a> {
     coding: u16,
     samples: usize,
     loop_range: (usize, usize),
-    hash: [u8; HASH_BYTES],
+    checksum: &'a [u8],
     json: &'a [u8],
     sound: &'a [u8],
     tokens: &'a [u8],
 }
 
 impl<'a> Parts<'a> {
-    /// `None` if it is neither version, or the declared lengths do not add up to that of `bytes`.
+    /// `None` if it is no known version, or the declared lengths do not add up to that of `bytes`.
     fn of(bytes: &'a [u8]) -> Option<Self> {
-        let counts = match version(bytes)? {
-            1 => 3,
-            2 => 6,
+        let (counts, checksum) = match version(bytes)? {
+            1 => (3, SHA_BYTES),
+            2 => (6, SHA_BYTES),
+            3 => (6, CRC_BYTES),
             _ => return None,
         };
         let (head, rest) = bytes.split_at_checked(START_BYTES + 4 * counts)?;
-        let (hash, rest) = rest.split_first_chunk::<HASH_BYTES>()?;
+        let (checksum, rest) = rest.split_at_checked(checksum)?;
         let (coding, fields) = head.get(START_BYTES - 2..)?.split_first_chunk::<2>()?;
         let (counts, _) = fields.as_chunks::<4>();
         let mut counts = counts.iter().map(|&count| usize::try_from(u32::from_le_bytes(count)).ok());
@@ -160,7 +164,7 @@ impl<'a> Parts<'a> {
             coding: u16::from_le_bytes(*coding),
             samples,
             loop_range,
-            hash: *hash,
+            checksum,
             json,
             sound,
             tokens: rest,
@@ -168,9 +172,15 @@ impl<'a> Parts<'a> {
     }
 }
 
-fn hash(head: &[u8], blocks: &[&[u8]]) -> [u8; HASH_BYTES] {
-    let start = Sha256::new().chain_update(head);
-    blocks.iter().fold(start, |sha, block| sha.chain_update(block)).finalize().into()
+/// What a version keeps to tell damage by: of whoever wants to deceive, neither would protect.
+fn checksum(version: u16, head: &[u8], blocks: &[&[u8]]) -> Vec<u8> {
+    if version < 3 {
+        let start = Sha256::new().chain_update(head);
+        return blocks.iter().fold(start, |sha, block| sha.chain_update(block)).finalize().to_vec();
+    }
+    let mut crc = crc32fast::Hasher::new();
+    [head].iter().chain(blocks).for_each(|block| crc.update(block));
+    crc.finalize().to_le_bytes().to_vec()
 }
 
 fn integers(audio: &[f32]) -> Vec<u8> {
@@ -200,9 +210,10 @@ mod tests {
     /// `bytes` with the right hash, as someone with bad intentions would make it.
     fn rehashed(mut bytes: Vec<u8>) -> Vec<u8> {
         let parts = Parts::of(&bytes).unwrap();
-        let hash = hash(parts.head, &[parts.json, parts.sound, parts.tokens]);
+        let version = version(&bytes).unwrap();
+        let checksum = checksum(version, parts.head, &[parts.json, parts.sound, parts.tokens]);
         let at = parts.head.len();
-        bytes[at..at + HASH_BYTES].copy_from_slice(&hash);
+        bytes[at..at + checksum.len()].copy_from_slice(&checksum);
         bytes
     }
 
@@ -219,32 +230,47 @@ mod tests {
         rehashed(bytes)
     }
 
-    /// As version 1 stored a clip.
-    fn as_version_1(clip: &Clip) -> Vec<u8> {
+    /// As version 1 stored a clip: without tokens and a loop; and as version 2 did.
+    fn as_version(version: u16, clip: &Clip) -> Vec<u8> {
         let (json, sound) = (clip.provenance.to_json().into_bytes(), integers(&clip.audio));
-        let mut bytes = b"SLDCLIP\0\x01\0\0\0".to_vec();
-        for count in [clip.audio.len(), json.len(), sound.len()] {
-            bytes.extend((count as u32).to_le_bytes());
+        let tokens = clip.grid.as_deref().map(token_bytes::encode).unwrap_or_default();
+        let (start, end) = clip.loop_range.unwrap_or_default();
+        let mut bytes = b"SLDCLIP\0".to_vec();
+        bytes.extend(version.to_le_bytes());
+        bytes.extend([0, 0]);
+        let counts = [clip.audio.len(), json.len(), sound.len(), tokens.len(), start, end];
+        for count in &counts[..if version == 1 { 3 } else { 6 }] {
+            bytes.extend((*count as u32).to_le_bytes());
         }
-        let digest = Sha256::new().chain_update(&bytes).chain_update(&json).chain_update(&sound).finalize();
+        let mut blocks = vec![json, sound];
+        blocks.extend((version == 2).then_some(tokens));
+        let digest = blocks.iter().fold(Sha256::new().chain_update(&bytes), Digest::chain_update).finalize();
         bytes.extend(digest);
-        bytes.extend(json);
-        bytes.extend(sound);
+        bytes.extend(blocks.concat());
         bytes
     }
 
     #[test]
-    fn version_1_is_still_read() {
-        for len in [1, 300] {
-            let original = clip(noise(len));
-            let bytes = as_version_1(&original);
-            assert_eq!(decode(&bytes).unwrap(), original);
-            assert!(decode(&bytes[..bytes.len() - 1]).is_err());
-            // The head of one version is none of the other.
-            for version in [0, 2] {
-                let mut other = bytes.clone();
-                other[8] = version;
-                assert!(matches!(decode(&other), Err(ClipError::BadState { .. })), "{version}");
+    fn older_versions_are_still_read() {
+        for len in [1, 4_096] {
+            for version in [1, 2] {
+                let mut original = clip(noise(len));
+                if version == 2 && len == 4_096 {
+                    original = with_grid(original, true);
+                    assert!(original.grid.is_some() && original.loop_range.is_some());
+                }
+                let bytes = as_version(version, &original);
+                assert_eq!(decode(&bytes).unwrap(), original);
+                assert!(decode(&bytes[..bytes.len() - 1]).is_err());
+                // The head of one version is none of another.
+                for other in (0..=VERSION as u8).filter(|other| u16::from(*other) != version) {
+                    let mut changed = bytes.clone();
+                    changed[8] = other;
+                    assert!(
+                        matches!(decode(&changed), Err(ClipError::BadState { .. })),
+                        "{version} as {other}"
+                    );
+                }
             }
         }
     }
@@ -338,7 +364,8 @@ mod tests {
         for original in [
             encode(&clip(noise(100))),
             stored_as_integers(&with_grid(clip(noise(20)), false)),
-            as_version_1(&clip(noise(20))),
+            as_version(1, &clip(noise(20))),
+            as_version(2, &clip(noise(20))),
         ] {
             for at in 0..original.len() * 8 {
                 let mut damaged = original.clone();
@@ -368,8 +395,8 @@ mod tests {
         assert!(matches!(decode(b""), Err(ClipError::BadState { .. })));
         assert!(matches!(decode(&[0xAB; 5_000]), Err(ClipError::BadState { .. })));
         let mut newer = encode(&clip(noise(10)));
-        newer[8] = 3;
-        assert!(matches!(decode(&newer), Err(ClipError::NewerState { found: 3, known: 2 })));
+        newer[8] = 4;
+        assert!(matches!(decode(&newer), Err(ClipError::NewerState { found: 4, known: 3 })));
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! A clip made ready for the sampler: padded, with octave-decimated copies for high pitches.
 
+use pulp::{Simd, WithSimd};
+
 use super::interpolation::{PADDING, kaiser, sinc};
 
 /// Most levels: the last serves playback ratios up to `2^MAX_LEVELS`.
 const MAX_LEVELS: usize = 7;
 /// Half the length of the decimation filter, in samples of the finer level.
 const DECIMATOR_HALF: usize = 32;
-/// Results of the decimation computed side by side.
-const LANES: usize = 8;
+/// Vectors of results that the decimation computes side by side.
+const VECTORS: usize = 4;
 /// Levels shorter than this are not decimated further.
 const SHORTEST_LEVEL: usize = 16;
 
@@ -89,38 +91,65 @@ fn decimate(finer: &[f32]) -> Box<[f32]> {
     let half = DECIMATOR_HALF as f64;
     // The cutoff sits a little below a quarter of the rate: what would fold back is gone, at the
     // price of the top tenth of the octave.
-    let mut filter: Vec<f64> = (0..=2 * DECIMATOR_HALF)
+    let filter: Vec<f64> = (0..=2 * DECIMATOR_HALF)
         .map(|k| {
             let x = k as f64 - half;
             0.46 * sinc(0.46 * x) * kaiser(x / (half + 1.0), 8.0)
         })
         .collect();
     let sum: f64 = filter.iter().sum();
-    filter.iter_mut().for_each(|tap| *tap /= sum);
+
+    let taps: Vec<f32> = filter.iter().map(|tap| (tap / sum) as f32).collect();
 
     let len = (finer.len() - 2 * PADDING).div_ceil(2);
     let mut coarser = vec![0.0; len + 2 * PADDING];
-    // Eight results at a time, each a sum in the order of the taps. Tap `k` of result `j` falls on `phases[k % 2][j + k / 2]`:
-    // even and odd samples apart, silence around them.
-    let places = len + LANES + DECIMATOR_HALF;
-    let phase = |odd: usize| -> Vec<f64> {
-        let at = |m: usize| (PADDING + 2 * m + odd).checked_sub(DECIMATOR_HALF).and_then(|i| finer.get(i));
-        (0..places).map(|m| at(m).map_or(0.0, |x| f64::from(*x))).collect()
-    };
-    let phases = [phase(0), phase(1)];
-    let (_, results) = coarser.split_at_mut(PADDING);
-    for (first, results) in (0..len).step_by(LANES).zip(results.chunks_mut(LANES)) {
-        let mut sums = [0.0; LANES];
-        for (k, (tap, phase)) in filter.iter().zip(phases.iter().cycle()).enumerate() {
-            let samples = phase.get(first + k / 2..).unwrap_or_default();
-            sums.iter_mut().zip(samples).for_each(|(sum, x)| *sum += tap * x);
-        }
-        // Nothing into the padding.
-        for (value, sum) in results.iter_mut().zip(sums).take(len - first) {
-            *value = sum as f32;
-        }
+    // Tap `k` of result `j` falls on `phases[k % 2][j + k / 2]`: even and odd samples apart, silence around them.
+    let (pairs, last) = finer.get(PADDING - DECIMATOR_HALF..).unwrap_or_default().as_chunks::<2>();
+    let mut phases = [Vec::with_capacity(len + 2 * PADDING), Vec::with_capacity(len + 2 * PADDING)];
+    let [even, odd] = &mut phases;
+    even.extend(pairs.iter().map(|[even, _]| *even).chain(last.iter().copied()));
+    odd.extend(pairs.iter().map(|[_, odd]| *odd));
+    phases.iter_mut().for_each(|phase| phase.resize(len + 2 * PADDING, 0.0));
+    // Nothing into the padding.
+    if let Some(results) = coarser.get_mut(PADDING..PADDING + len) {
+        pulp::Arch::new().dispatch(Decimate { taps: &taps, phases: &phases, results });
     }
     coarser.into_boxed_slice()
+}
+
+/// The work of [`decimate`]: results side by side, each a sum in the order of the taps.
+struct Decimate<'a> {
+    taps: &'a [f32],
+    phases: &'a [Vec<f32>; 2],
+    results: &'a mut [f32],
+}
+
+impl WithSimd for Decimate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let count = self.results.len();
+        let (vectors, rest) = S::as_mut_simd_f32s(self.results);
+        let taps = || self.taps.iter().zip(self.phases.iter().cycle()).enumerate();
+        for (n, results) in vectors.chunks_mut(VECTORS).enumerate() {
+            let first = n * VECTORS * S::F32_LANES;
+            let mut sums = [simd.splat_f32s(0.0); VECTORS];
+            for (k, (tap, phase)) in taps() {
+                let (samples, _) = S::as_simd_f32s(phase.get(first + k / 2..).unwrap_or_default());
+                let tap = simd.splat_f32s(*tap);
+                for (sum, x) in sums.iter_mut().zip(samples) {
+                    *sum = simd.mul_add_e_f32s(tap, *x, *sum);
+                }
+            }
+            results.copy_from_slice(sums.get(..results.len()).unwrap_or_default());
+        }
+        let first = count - rest.len();
+        for (j, result) in rest.iter_mut().enumerate() {
+            let terms = taps().map(|(k, (tap, phase))| tap * phase.get(first + j + k / 2).unwrap_or(&0.0));
+            *result = terms.sum();
+        }
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::{
 
 use serde_json::json;
 use soundlocd_engine::{
+    clip::{Clip, Provenance},
     lora::BaseId,
     pack::{PackRef, library::Library},
     service::Service,
@@ -61,6 +62,30 @@ fn variations_arrive_and_the_first_is_played_and_saved() {
     assert_eq!((&saved["pads"][0], &saved["tray"]), (&json!(0), &json!([0, 1, 2])));
     session.select(takes[2].id);
     assert_eq!(session.kit_value()["pads"][0], 2);
+}
+
+#[test]
+fn pictures_of_an_opened_project_are_drawn_but_not_waited_for() {
+    let clip = Arc::new(Clip::new(vec![0.25; 22_050 * 5], Provenance::default()));
+    let takes: Vec<_> = (1..=40).map(|id| Take::new(id, Arc::clone(&clip))).collect();
+    let clips: Vec<_> = takes.iter().map(Take::encoded).collect();
+    let kit = json!({ "clips": clips, "tray": (0..40).collect::<Vec<_>>() });
+    let open = || {
+        let session = Session::for_tests();
+        session.restore_kit(&kit);
+        let takes = session.with(|model| model.arrangement.takes.clone());
+        assert_eq!(takes.len(), 40);
+        (session, takes)
+    };
+    let drawn = |takes: &[Arc<Take>]| takes.iter().filter(|take| take.picture.get().is_some()).count();
+    let (session, takes) = open();
+    drop(session);
+    assert!(drawn(&takes) < 40, "closing a project draws all of its sounds first");
+    let (session, takes) = open();
+    // What is asked for meanwhile comes in between.
+    ask(&session, "a tone", 1);
+    wait(&session, "sound", |model| model.arrangement.takes.len() == 41);
+    wait(&session, "pictures", |_| drawn(&takes) == 40);
 }
 
 #[test]

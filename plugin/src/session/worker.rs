@@ -1,6 +1,7 @@
 //! The session's thread: passes requests to the engine and its answers to the model.
 
 use std::{
+    collections::VecDeque,
     io,
     sync::Arc,
     thread::{self, JoinHandle},
@@ -40,7 +41,15 @@ pub(super) enum Command {
 pub(super) fn start(shared: Arc<Shared>, connect: Connect) -> io::Result<(Sender<Command>, JoinHandle<()>)> {
     let (sender, commands) = crossbeam_channel::unbounded();
     let thread = thread::Builder::new().name("soundlocd session".to_owned()).spawn(move || {
-        Worker { shared, commands, connect: Some(connect), client: None, current: None }.run();
+        Worker {
+            shared,
+            commands,
+            connect: Some(connect),
+            client: None,
+            current: None,
+            pictures: VecDeque::new(),
+        }
+        .run();
     })?;
     Ok((sender, thread))
 }
@@ -54,13 +63,15 @@ struct Worker {
     client: Option<Client>,
     /// The request that the window shows.
     current: Option<JobId>,
+    /// Sounds whose spectrogram is wanted, when there is nothing else to do: a project brings many at once.
+    pictures: VecDeque<Arc<Take>>,
 }
 
 impl Worker {
     fn run(mut self) {
         loop {
             // With nothing under way there is nothing to wait for but commands.
-            let command = if self.current.is_some() {
+            let command = if self.current.is_some() || !self.pictures.is_empty() {
                 match self.commands.try_recv() {
                     Ok(command) => Some(command),
                     Err(TryRecvError::Empty) => None,
@@ -75,18 +86,28 @@ impl Worker {
             match command {
                 Some(Command::Generate(request, pack)) => self.generate(request, pack),
                 Some(Command::Cancel) => self.cancel(),
-                Some(Command::Illustrate(take)) => {
-                    take.illustrate();
-                    self.shared.repaint.request();
-                }
+                Some(Command::Illustrate(take)) => self.pictures.push_back(take),
                 Some(Command::ScanPacks) => self.scan_packs(),
                 Some(Command::OpenPacksFolder) => self.open_packs_folder(),
-                None => {
-                    if let Some(event) = self.client.as_ref().and_then(|c| c.recv_timeout(PATIENCE)) {
-                        self.handle(event);
-                    }
-                }
+                None => self.wait(),
             }
+        }
+    }
+
+    /// Listens to the engine for a moment, and uses it to draw a spectrogram if one is wanted.
+    fn wait(&mut self) {
+        // What nobody else has any more belonged to a project that was closed.
+        self.pictures.retain(|take| Arc::strong_count(take) > 1);
+        let picture = self.pictures.pop_front();
+        if let Some(take) = &picture {
+            take.illustrate();
+            self.shared.repaint.request();
+        }
+        let patience = if picture.is_some() { Duration::ZERO } else { PATIENCE };
+        if self.current.is_some()
+            && let Some(event) = self.client.as_ref().and_then(|client| client.recv_timeout(patience))
+        {
+            self.handle(event);
         }
     }
 
