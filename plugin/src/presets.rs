@@ -61,7 +61,7 @@ pub enum PresetError {
     System {
         /// Which preset.
         name: String,
-        /// "read" or "saved".
+        /// "read", "saved" or "removed".
         done: &'static str,
         /// What it says.
         source: std::io::Error,
@@ -158,6 +158,37 @@ pub fn save(folder: &Path, name: &str, state: &PluginState) -> Result<PathBuf, P
     let Some((path, name)) = free else { return Err(PresetError::Name { name: name.to_owned() }) };
     write_atomically(&path, write(&name, state).as_bytes()).map_err(failed)?;
     Ok(path)
+}
+
+/// Keeps a state in place of what one of the user's presets has: the file is the old one or the new one, whole.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn replace(listed: &Listed, state: &PluginState) -> Result<(), PresetError> {
+    let Some(path) = &listed.path else { return Ok(()) };
+    let failed = |source| PresetError::System { name: listed.name.clone(), done: "saved", source };
+    write_atomically(path, write(&listed.name, state).as_bytes()).map_err(failed)
+}
+
+/// The user's preset of this name.
+#[must_use]
+pub fn of_name<'a>(listed: &'a [Listed], name: &str) -> Option<&'a Listed> {
+    let short: String = name.trim().chars().take(MAX_NAME_CHARS).collect();
+    let stem = legal_stem(&short)?;
+    listed.iter().find(|listed| listed.path.is_some() && listed.name == stem)
+}
+
+/// Throws a preset's file away, into the system's rubbish bin.
+///
+/// # Errors
+/// If there is no bin, or the file is gone. Nothing is deleted for good.
+pub fn discard(listed: &Listed) -> Result<(), PresetError> {
+    let Some(path) = &listed.path else { return Ok(()) };
+    trash::delete(path).map_err(|error| PresetError::System {
+        name: listed.name.clone(),
+        done: "removed",
+        source: std::io::Error::other(error.to_string()),
+    })
 }
 
 /// A preset's file.

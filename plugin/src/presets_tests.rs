@@ -55,6 +55,29 @@ fn what_was_saved_is_listed_and_read_again() {
 }
 
 #[test]
+fn a_preset_is_replaced_only_where_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    save(folder.path(), "My: kit", &state()).unwrap();
+    let listed = list(Some(folder.path()));
+    let mine = of_name(&listed, "  My: kit ").unwrap();
+    assert!(
+        mine.path.is_some() && of_name(&listed, "my other kit").is_none() && of_name(&listed, "/").is_none()
+    );
+    // Those that come with the program are not the user's.
+    assert!(listed[0].path.is_none() && of_name(&listed, &listed[0].name).is_none());
+    let mut changed = state();
+    changed.fields.insert("project".to_owned(), json!({"prompt": "a drum"}).to_string());
+    replace(mine, &changed).unwrap();
+    assert_eq!(list(Some(folder.path())).len(), listed.len());
+    assert_eq!(field(&mine.read().unwrap().state, "project")["prompt"], "a drum");
+    // What cannot be thrown away is still there.
+    let gone = Listed { name: "gone".to_owned(), path: Some(folder.path().join("gone.soundlocd")) };
+    assert!(discard(&gone).unwrap_err().to_string().contains("could not be removed"));
+    discard(&listed[0]).unwrap();
+    assert_eq!(list(Some(folder.path())).len(), listed.len());
+}
+
+#[test]
 fn what_is_no_preset_is_refused_in_words() {
     let folder = tempfile::tempdir().unwrap();
     let good = write("x", &state());

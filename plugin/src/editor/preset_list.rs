@@ -6,7 +6,12 @@ use nice_plug::{
     prelude::{Params, PluginState},
 };
 
-use super::{app::View, pack_menu::in_lines, theme, widgets::text_button};
+use super::{
+    app::View,
+    pack_menu::in_lines,
+    theme,
+    widgets::{Icon, icon_button, text_button},
+};
 use crate::{
     params::SoundLocdParams,
     presets::{self, MAX_NAME_CHARS},
@@ -41,11 +46,20 @@ impl PresetList {
         ScrollArea::vertical().max_height(MOST_HEIGHT).show(ui, |ui| {
             ui.spacing_mut().item_spacing.y = 1.0;
             for preset in listed.iter() {
-                let note = if preset.path.is_none() { "comes with SoundLoCD" } else { "" };
-                if row(ui, width, &preset.name, note) {
-                    view.session.read_preset(preset.clone());
-                    ui.close();
-                }
+                let (is_own, name) = (preset.path.is_some(), preset.name.as_str());
+                let note = if is_own { "" } else { "comes with SoundLoCD" };
+                ui.horizontal(|ui| {
+                    ui.spacing_mut().item_spacing.x = 2.0;
+                    let room = if is_own { width - theme::CONTROL_HEIGHT - 2.0 } else { width };
+                    if row(ui, room, name, note) {
+                        view.session.read_preset(preset.clone());
+                        ui.close();
+                    }
+                    let hint = format!("Throw the preset “{name}” away");
+                    if is_own && icon_button(ui, Icon::Close, false, &hint).clicked() {
+                        view.session.discard_preset(preset.clone());
+                    }
+                });
             }
         });
         if let Some((name, _)) = &self.before
@@ -61,14 +75,21 @@ impl PresetList {
                 .hint_text("Name of a new preset")
                 .char_limit(MAX_NAME_CHARS)
                 .margin(theme::FIELD_MARGIN);
-            let response = ui.add_sized(vec2(width - 150.0, theme::CONTROL_HEIGHT), edit);
+            let response = ui.add_sized(vec2(width - 165.0, theme::CONTROL_HEIGHT), edit);
             response.widget_info(|| WidgetInfo::labeled(Role::TextInput, true, "Name of a new preset"));
             let is_named = !self.name.trim().is_empty();
-            let save = ui.add_enabled_ui(is_named, |ui| {
-                text_button(ui, "Save", "Keep settings and sounds as they are")
-            });
+            let there = presets::of_name(&listed, &self.name);
+            let (word, hint) = match there {
+                Some(_) => ("Replace", "Keep settings and sounds in place of what this preset has now"),
+                None => ("Save", "Keep settings and sounds as they are"),
+            };
+            let save = ui.add_enabled_ui(is_named, |ui| text_button(ui, word, hint));
             if save.inner.clicked() {
-                view.session.save_preset(std::mem::take(&mut self.name), view.context.get_state());
+                let (name, state) = (std::mem::take(&mut self.name), view.context.get_state());
+                match there {
+                    Some(there) => view.session.replace_preset(there.clone(), state),
+                    None => view.session.save_preset(name, state),
+                }
                 ui.close();
             }
             if text_button(ui, "Folder", "Show the presets' files").clicked() {

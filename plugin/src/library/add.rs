@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -187,7 +188,10 @@ fn as_clip(found: WavAudio, name: &str) -> Result<Clip, LibraryError> {
         *sample = snap(*sample);
     }
     let unknown = || Provenance { prompt: name.to_owned(), ..Provenance::default() };
-    Ok(Clip::new(audio, found.provenance.unwrap_or_else(unknown)))
+    let mut clip = Clip::new(audio, found.provenance.unwrap_or_else(unknown));
+    let fits = |range: &Range<usize>| range.end <= clip.audio.len();
+    clip.loop_range = found.loop_range.filter(fits).map(|range| (range.start, range.end));
+    Ok(clip)
 }
 
 /// See [`Entry::hash`].

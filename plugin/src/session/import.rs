@@ -182,7 +182,10 @@ fn read(path: &Path) -> Result<(Clip, bool), String> {
     audio.iter_mut().for_each(|sample| *sample = snap(*sample));
     // A sound of ours says what it was made of.
     let provenance = wav::read_provenance(path).unwrap_or_else(|| of_recording(path));
-    Ok((Clip::new(audio, provenance), decoded.is_cut))
+    let mut clip = Clip::new(audio, provenance);
+    let looped = wav::read_loop(path, clip.audio.len());
+    clip.loop_range = looped.map(|range| (range.start, range.end));
+    Ok((clip, decoded.is_cut))
 }
 
 /// Where a recording comes from: as a prompt the words of its file's name.

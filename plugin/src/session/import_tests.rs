@@ -203,3 +203,24 @@ fn names_become_prompts_that_can_be_used() {
     assert_eq!(prompt(&"ö".repeat(2000)).chars().count(), MAX_PROMPT_CHARS);
     assert_eq!(prompt("___.wav"), "");
 }
+
+#[test]
+fn loops_of_dropped_sounds_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let clip = Clip::new(vec![0.25; 22_050], Provenance::default());
+    let session = Session::for_tests();
+    for (pad, rate) in [22_050, 48_000].into_iter().enumerate() {
+        let export = Export { loop_range: Some(2_205..20_000), ..Export::at(rate) };
+        let path = folder.path().join(format!("{rate}.wav"));
+        fs::write(&path, wav::encode(&clip, &export).unwrap()).unwrap();
+        session.take_files(vec![path], Some(pad));
+        wait(&session, |model| model.arrangement.pads[pad].is_some());
+        let found = session.with(|model| model.arrangement.pads[pad].as_ref().unwrap().clip.loop_range);
+        assert_eq!(found, Some((2_205, 20_000)), "{rate} Hz");
+    }
+    let path = folder.path().join("without.wav");
+    wav16(&path, 2, 44_100, &saw(20_000));
+    session.take_files(vec![path], Some(2));
+    wait(&session, |model| model.arrangement.pads[2].is_some());
+    assert_eq!(session.with(|model| model.arrangement.pads[2].as_ref().unwrap().clip.loop_range), None);
+}

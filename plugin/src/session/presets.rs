@@ -56,6 +56,27 @@ impl Session {
         self.send_to_files(Command::Presets(Box::new(save)));
     }
 
+    /// Keeps a state in place of what one of the user's presets has.
+    pub fn replace_preset(&self, listed: Listed, state: PluginState) {
+        let replace = move |shared: &Shared| match presets::replace(&listed, &state) {
+            Ok(()) => shared.tell(&format!("The preset “{}” has the new sounds now.", listed.name), false),
+            Err(error) => shared.tell(&error.to_string(), true),
+        };
+        self.send_to_files(Command::Presets(Box::new(replace)));
+    }
+
+    /// Throws one of the user's presets into the system's rubbish bin.
+    pub fn discard_preset(&self, listed: Listed) {
+        let discard = move |shared: &Shared| {
+            match presets::discard(&listed) {
+                Ok(()) => shared.tell(&format!("The preset “{}” is in the rubbish bin.", listed.name), false),
+                Err(error) => shared.tell(&error.to_string(), true),
+            }
+            shared.list_presets();
+        };
+        self.send_to_files(Command::Presets(Box::new(discard)));
+    }
+
     /// Shows the folder of the user's presets in the system's file manager.
     pub fn open_presets_folder(&self) {
         let open = |shared: &Shared| match presets::folder() {

@@ -8,7 +8,6 @@
 //! - any other prepared data set (ESC-50, say): its own splits; its categories are told from the base's by a prefix.
 
 use crate::data::{Cache, ClipEntry, Split};
-use crate::train::HELD_OUT;
 use anyhow::{Context, Result, ensure};
 use half::f16;
 use soundlocd_engine::MEL_BANDS;
@@ -29,6 +28,8 @@ pub struct Domain {
     pub test: Vec<usize>,
 }
 
+/// The category that was kept from the default pack (`train base --hold-out`).
+const HELD_OUT: &str = "KEYBOARD";
 /// Category of the radio's clips.
 const RADIO: &str = "RADIO";
 /// Pass band of the radio, in Hz.

@@ -1,7 +1,7 @@
 //! `cargo xtask train base`: the denoising transformer.
 
 use super::captions::Captions;
-use super::examples::{Copies, Example, HELD_OUT, Recipe, as_they_are, encode_once};
+use super::examples::{Copies, Example, Recipe, as_they_are, encode_once};
 use super::grids::{self, Draw, Grids};
 use super::run::{CHECKPOINT, Metrics, Trainee, WEIGHTS, run as run_loop, save_weights};
 use super::{Common, plots, source};
@@ -50,6 +50,9 @@ pub struct Args {
     /// Width of the transformer.
     #[arg(long, default_value_t = 384)]
     width: usize,
+    /// A category to keep from the model, for adapters to be measured on.
+    #[arg(long, value_name = "CATEGORY")]
+    hold_out: Option<String>,
     /// Shifted and scaled copies of each clip.
     #[arg(long, default_value_t = 2)]
     copies: usize,
@@ -91,11 +94,18 @@ pub fn run(args: Args) -> Result<()> {
     let (codec, codec_id) = source::codec(args.codec.as_deref(), &device)?;
     let bar = indicatif::ProgressBar::no_length().with_message("encoding clips");
     let copies = Copies { shifted: args.copies, composed: args.composed };
-    let recipe = Recipe::base(&cache, copies, MAX_COLUMNS, args.common.seed);
+    let held_out = args.hold_out.as_deref();
+    let is_known = |category| cache.clips.iter().any(|clip| clip.category == category);
+    ensure!(
+        held_out.is_none_or(is_known),
+        "--hold-out: the data has no category {}",
+        held_out.unwrap_or_default()
+    );
+    let recipe = Recipe::base(&cache, held_out, copies, MAX_COLUMNS, args.common.seed);
     let examples = encode_once(&cache, (&codec, &codec_id), &recipe, |n| bar.inc(n as u64))?;
     bar.finish_and_clear();
     let mut valid = cache.indices(Split::Valid);
-    valid.retain(|&clip| cache.clips[clip].category != HELD_OUT);
+    valid.retain(|&clip| held_out != Some(cache.clips[clip].category.as_str()));
     let valid = as_they_are(&cache, &codec, &valid, MAX_COLUMNS)?;
     let encoder = text_encoder(&args, &device)?;
     let grids = Grids::new(examples);

@@ -11,9 +11,6 @@ use soundlocd_engine::codec::mel::{compress, expand};
 use soundlocd_engine::diffusion::Noise;
 use soundlocd_engine::{FRAMES_PER_COLUMN, MEL_BANDS};
 
-/// A category that base models never see: adapters are measured on it.
-pub const HELD_OUT: &str = "KEYBOARD";
-
 /// A token grid and the captions that fit it.
 #[derive(serde::Serialize, serde::Deserialize)]
 pub struct Example {
@@ -79,10 +76,16 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// What a base model learns from: all training clips but those of [`HELD_OUT`].
-    pub fn base(cache: &Cache, copies: Copies, max_columns: usize, seed: u64) -> Self {
+    /// What a base model learns from: all training clips but those of the category `held_out`.
+    pub fn base(
+        cache: &Cache,
+        held_out: Option<&str>,
+        copies: Copies,
+        max_columns: usize,
+        seed: u64,
+    ) -> Self {
         let mut clips = cache.indices(Split::Train);
-        clips.retain(|&clip| cache.clips[clip].category != HELD_OUT);
+        clips.retain(|&clip| held_out != Some(cache.clips[clip].category.as_str()));
         Self { clips, balance: 0.6, copies, max_columns, seed }
     }
 }

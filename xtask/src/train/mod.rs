@@ -16,7 +16,6 @@ mod vocoder;
 
 use anyhow::{Result, bail, ensure};
 use candle_core::Device;
-pub use examples::HELD_OUT;
 use run::Plan;
 use std::path::PathBuf;
 use std::time::Duration;

@@ -18,7 +18,7 @@ pub use super::file::move_to_new;
 pub use export::Export;
 pub use metadata::date;
 pub use naming::{Naming, file_name, legal_stem};
-pub use read::{WavAudio, read, read_provenance};
+pub use read::{WavAudio, read, read_loop, read_provenance};
 pub use ucs::{Category, categorize};
 pub use write::{encode, save, under_free_name, write, write_under_free_name};
 

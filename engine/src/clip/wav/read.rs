@@ -1,14 +1,25 @@
 //! Reading WAV files: ours with their provenance, others as far as they are plain audio.
 
-use std::{fs::File, io::Read, path::Path};
+use std::{
+    fs::File,
+    io::{BufReader, Read},
+    ops::Range,
+    path::Path,
+};
 
-use super::ixml;
-use crate::clip::{ClipError, Provenance};
+use super::{ixml, sampler};
+use crate::{
+    SAMPLE_RATE,
+    clip::{ClipError, Provenance},
+};
 
 /// Largest file read, in bytes: several times the longest clip at the highest rate.
 const MAX_FILE_BYTES: u64 = 256 << 20;
 /// Bytes read in search of metadata before the samples: far more than ours has.
 const MAX_HEAD_BYTES: u64 = 1 << 20;
+/// Most chunks looked at in search of a loop, and the largest one that may hold it.
+const MAX_CHUNKS: usize = 256;
+const MAX_LOOP_BYTES: u32 = 1 << 16;
 
 /// What a WAV file held.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +30,8 @@ pub struct WavAudio {
     pub sample_rate: u32,
     /// Where the sound came from, if the file says so and it can be understood.
     pub provenance: Option<Provenance>,
+    /// The part that loops, in samples of a clip at [`SAMPLE_RATE`], if the file has one.
+    pub loop_range: Option<Range<usize>>,
 }
 
 /// Reads the WAV file at `path`: integer PCM of 8 to 32 bits or 32-bit float.
@@ -47,6 +60,39 @@ pub fn read_provenance(path: &Path) -> Option<Provenance> {
     provenance(body(&head)?)
 }
 
+/// The part that loops of the sound in the WAV file at `path`, which has `len` samples at [`SAMPLE_RATE`]. What lies
+/// between is passed over.
+#[must_use]
+pub fn read_loop(path: &Path, len: usize) -> Option<Range<usize>> {
+    let mut file = BufReader::new(File::open(path).ok()?);
+    let mut head = [0; 12];
+    file.read_exact(&mut head).ok()?;
+    body(&head)?;
+    let (mut format, mut found) = (None, None);
+    for _ in 0..MAX_CHUNKS {
+        let mut head = [0; 8];
+        if file.read_exact(&mut head).is_err() {
+            break;
+        }
+        let (name, size) = head.split_first_chunk::<4>()?;
+        let size = u32::from_le_bytes(*size.first_chunk()?);
+        let is_wanted = matches!(name, b"fmt " | b"smpl") && size <= MAX_LOOP_BYTES;
+        let padded = i64::from(size) + i64::from(size % 2);
+        if !is_wanted {
+            file.seek_relative(padded).ok()?;
+            continue;
+        }
+        let mut content = Vec::new();
+        file.by_ref().take(u64::from(size)).read_to_end(&mut content).ok()?;
+        match name {
+            b"fmt " => format = format.or(Format::of(&content)),
+            _ => found = found.or(sampler::loop_in(&content)),
+        }
+        file.seek_relative(i64::from(size % 2)).ok()?;
+    }
+    sampler::of_rate(&found?, format?.sample_rate, len)
+}
+
 /// What follows the file's own header.
 fn body(bytes: &[u8]) -> Option<&[u8]> {
     bytes.strip_prefix(b"RIFF")?.get(4..)?.strip_prefix(b"WAVE")
@@ -65,7 +111,10 @@ pub(super) fn decode(bytes: &[u8]) -> Result<WavAudio, String> {
     if !audio.iter().all(|x| x.is_finite()) {
         return Err("it holds samples that are not numbers".into());
     }
-    Ok(WavAudio { audio, sample_rate: format.sample_rate, provenance: provenance(body) })
+    let len = (audio.len() as f64 * f64::from(SAMPLE_RATE) / f64::from(format.sample_rate)).round() as usize;
+    let loop_range = find(b"smpl").and_then(sampler::loop_in);
+    let loop_range = loop_range.and_then(|range| sampler::of_rate(&range, format.sample_rate, len));
+    Ok(WavAudio { audio, sample_rate: format.sample_rate, provenance: provenance(body), loop_range })
 }
 
 /// The parts of WAVEFORMAT that matter.

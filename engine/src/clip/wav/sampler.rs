@@ -57,6 +57,26 @@ pub(super) fn acid(export: &Export, len: usize) -> Option<Vec<u8>> {
     Some(acid)
 }
 
+/// The first loop in a smpl chunk's content, in samples of its file; `None` without one that runs forward and is not
+/// empty.
+pub(super) fn loop_in(smpl: &[u8]) -> Option<Range<u32>> {
+    const FIRST_LOOP: usize = 9;
+    const FORWARD: u32 = 0;
+    let number = |at: usize| Some(u32::from_le_bytes(*smpl.as_chunks::<4>().0.get(at)?));
+    let (count, kind) = (number(FIRST_LOOP - 2)?, number(FIRST_LOOP + 1)?);
+    let (start, last) = (number(FIRST_LOOP + 2)?, number(FIRST_LOOP + 3)?);
+    (count > 0 && kind == FORWARD && start <= last).then_some(start..last.checked_add(1)?)
+}
+
+/// A loop in samples of `rate` Hz as one of a clip of `len` samples; `None` if it does not lie in it.
+pub(super) fn of_rate(range: &Range<u32>, rate: u32, len: usize) -> Option<Range<usize>> {
+    // A cast saturates, and a rate of 0 gives nothing that lies in a clip.
+    let scale = |at: u32| (f64::from(at) * f64::from(SAMPLE_RATE) / f64::from(rate)).round() as usize;
+    // A resampled sound may be a sample shorter than its loop.
+    let (start, end) = (scale(range.start), scale(range.end));
+    (end <= len + 1 && start < end.min(len)).then_some(start..end.min(len))
+}
+
 /// The key at or below, and how far above it in 2^-32 semitones.
 fn key_and_fraction(key: f32) -> (u32, u32) {
     // In f64 every product of an f32 in range is exact and below 2^32.
@@ -92,6 +112,33 @@ mod tests {
         for key in [-0.5, 128.0, f32::NAN, f32::INFINITY] {
             assert!(smpl(&Export { root_key: Some(key), ..Export::default() }, 100).is_none());
         }
+    }
+
+    #[test]
+    fn loops_are_read_as_they_were_written() {
+        for rate in [8_000, 22_050, 44_100, 48_000, 192_000] {
+            for range in [0..22_050, 100..200, 22_000..22_050] {
+                let export = Export { loop_range: Some(range.clone()), ..Export::at(rate) };
+                let found = loop_in(&smpl(&export, 22_050).unwrap()).unwrap();
+                let found = of_rate(&found, rate, 22_050).unwrap();
+                // To the nearest sample of the slower of both rates.
+                let most = SAMPLE_RATE.div_ceil(rate) as usize;
+                assert!(found.start.abs_diff(range.start) < most && found.end.abs_diff(range.end) < most);
+            }
+        }
+        assert_eq!(loop_in(&smpl(&Export { root_key: Some(60.0), ..Export::default() }, 9).unwrap()), None);
+        // As an editor might write them: backward and forward, backwards, endless, cut off.
+        let loops = |kind: u32, start: u32, last: u32| {
+            let numbers = [0, 0, 0, 60, 0, 0, 0, 1, 0, 0, kind, start, last, 0, 0];
+            numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>()
+        };
+        assert_eq!(loop_in(&loops(0, 5, 9)), Some(5..10));
+        for wrong in [loops(1, 5, 9), loops(0, 9, 5), loops(0, 0, u32::MAX), loops(0, 5, 9)[..50].to_vec()] {
+            assert_eq!(loop_in(&wrong), None);
+        }
+        assert_eq!(of_rate(&(5..10), 22_050, 8), None);
+        assert_eq!(of_rate(&(5..10), 0, 8), None);
+        assert_eq!(of_rate(&(5..10), 22_050, 9), Some(5..9));
     }
 
     #[test]

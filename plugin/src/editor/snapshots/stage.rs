@@ -17,7 +17,8 @@ use super::Rasteriser;
 use crate::{
     editor::{app::App, palette, theme},
     params::SoundLocdParams,
-    preferences, presets,
+    preferences,
+    presets::{self, Listed},
     session::Session,
     take::Take,
     testing::tone,
@@ -63,7 +64,9 @@ impl Stage {
         palette::set_light(is_light);
         let session = Arc::new(Session::for_tests());
         // Else they come from a thread, and the menu grows under the pointer.
-        session.with(|model| model.presets.listed = Some(Arc::new(presets::list(None))));
+        let own = Listed { name: "Rain on tin".to_owned(), path: Some("Rain on tin.soundlocd".into()) };
+        let listed = presets::list(None).into_iter().chain([own]).collect();
+        session.with(|model| model.presets.listed = Some(Arc::new(listed)));
         let params = Arc::new(SoundLocdParams::new(Arc::clone(&session)));
         let app = App::new(Arc::clone(&session), params, Arc::default(), Arc::default());
         let context = GuiContext::new(Arc::new(NoHost));
