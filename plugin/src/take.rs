@@ -144,8 +144,7 @@ impl Overview {
     #[must_use]
     pub fn new(audio: &[f32]) -> Self {
         let samples = audio.len().div_ceil(OVERVIEW_COLUMNS).max(1);
-        let columns = audio.chunks(samples).map(|chunk| range(chunk.iter().map(|x| (*x, *x)))).collect();
-        Self { columns }
+        Self { columns: audio.chunks(samples).map(extent).collect() }
     }
 
     /// Lowest and highest sample between the fractions `from` and `to` of the whole.
@@ -156,6 +155,20 @@ impl Overview {
         let last = ((to.clamp(0.0, 1.0) * columns).ceil() as usize).max(first + 1).min(self.columns.len());
         self.columns.get(first..last).map_or((0.0, 0.0), |columns| range(columns.iter().copied()))
     }
+}
+
+/// Lowest and highest of some samples, several at a time.
+fn extent(samples: &[f32]) -> (f32, f32) {
+    let (groups, rest) = samples.as_chunks::<8>();
+    let (mut low, mut high) = ([f32::INFINITY; 8], [f32::NEG_INFINITY; 8]);
+    for group in groups {
+        for ((low, high), x) in low.iter_mut().zip(&mut high).zip(group) {
+            *low = if *x < *low { *x } else { *low };
+            *high = if *x > *high { *x } else { *high };
+        }
+    }
+    let lanes = low.into_iter().zip(high).filter(|(low, high)| low <= high);
+    range(lanes.chain(rest.iter().map(|x| (*x, *x))))
 }
 
 /// The range that covers all of `ranges`; nothing gives silence.

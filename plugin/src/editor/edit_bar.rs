@@ -86,9 +86,10 @@ impl EditBar {
                     view.session.redo();
                 }
             });
-            let is_idle = view.model.job.is_none();
-            ui.add_enabled_ui(is_idle && view.model.playing.is_some(), |ui| self.edits(ui, view, selection));
-            ui.add_enabled_ui(is_idle, |ui| self.morph(ui, view));
+            // What is being made for this pad stands where its sound was; other pads' sounds can wait in the queue.
+            let is_free = view.model.job.as_ref().is_none_or(|job| job.pad != view.model.selected);
+            ui.add_enabled_ui(is_free && view.model.playing.is_some(), |ui| self.edits(ui, view, selection));
+            self.morph(ui, view);
             propose_root(ui, view);
         });
     }

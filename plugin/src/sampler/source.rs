@@ -1,5 +1,7 @@
 //! A clip made ready for the sampler: padded, with octave-decimated copies for high pitches.
 
+use std::sync::OnceLock;
+
 use pulp::{Simd, WithSimd};
 
 use super::interpolation::{PADDING, kaiser, sinc};
@@ -9,7 +11,7 @@ const MAX_LEVELS: usize = 7;
 /// Half the length of the decimation filter, in samples of the finer level.
 const DECIMATOR_HALF: usize = 32;
 /// Vectors of results that the decimation computes side by side.
-const VECTORS: usize = 4;
+const VECTORS: usize = 8;
 /// Levels shorter than this are not decimated further.
 const SHORTEST_LEVEL: usize = 16;
 
@@ -35,11 +37,12 @@ impl Source {
             middle.copy_from_slice(audio);
         }
         let mut levels = vec![finest.into_boxed_slice()];
+        let mut phases = [Vec::new(), Vec::new()];
         while levels.len() < MAX_LEVELS
             && let Some(finer) = levels.last()
             && finer.len() - 2 * PADDING >= 2 * SHORTEST_LEVEL
         {
-            let coarser = decimate(finer);
+            let coarser = decimate(finer, &mut phases);
             levels.push(coarser);
         }
         Self { levels, len: audio.len(), sample_rate, id }
@@ -86,35 +89,41 @@ impl Source {
 }
 
 /// Half the rate: a zero-phase half-band low-pass, then every second sample. Sample `j` of the
-/// result lies on sample `2j` of `finer`; both are padded.
-fn decimate(finer: &[f32]) -> Box<[f32]> {
-    let half = DECIMATOR_HALF as f64;
-    // The cutoff sits a little below a quarter of the rate: what would fold back is gone, at the
-    // price of the top tenth of the octave.
-    let filter: Vec<f64> = (0..=2 * DECIMATOR_HALF)
-        .map(|k| {
-            let x = k as f64 - half;
-            0.46 * sinc(0.46 * x) * kaiser(x / (half + 1.0), 8.0)
-        })
-        .collect();
-    let sum: f64 = filter.iter().sum();
-
-    let taps: Vec<f32> = filter.iter().map(|tap| (tap / sum) as f32).collect();
-
+/// result lies on sample `2j` of `finer`; both are padded. `phases` is working memory.
+fn decimate(finer: &[f32], phases: &mut [Vec<f32>; 2]) -> Box<[f32]> {
     let len = (finer.len() - 2 * PADDING).div_ceil(2);
     let mut coarser = vec![0.0; len + 2 * PADDING];
     // Tap `k` of result `j` falls on `phases[k % 2][j + k / 2]`: even and odd samples apart, silence around them.
     let (pairs, last) = finer.get(PADDING - DECIMATOR_HALF..).unwrap_or_default().as_chunks::<2>();
-    let mut phases = [Vec::with_capacity(len + 2 * PADDING), Vec::with_capacity(len + 2 * PADDING)];
-    let [even, odd] = &mut phases;
+    for phase in &mut *phases {
+        phase.clear();
+        phase.reserve(len + 2 * PADDING);
+    }
+    let [even, odd] = &mut *phases;
     even.extend(pairs.iter().map(|[even, _]| *even).chain(last.iter().copied()));
     odd.extend(pairs.iter().map(|[_, odd]| *odd));
     phases.iter_mut().for_each(|phase| phase.resize(len + 2 * PADDING, 0.0));
     // Nothing into the padding.
     if let Some(results) = coarser.get_mut(PADDING..PADDING + len) {
-        pulp::Arch::new().dispatch(Decimate { taps: &taps, phases: &phases, results });
+        pulp::Arch::new().dispatch(Decimate { taps: decimator(), phases, results });
     }
     coarser.into_boxed_slice()
+}
+
+/// The half-band low-pass, with a sum of 1.
+fn decimator() -> &'static [f32] {
+    static TAPS: OnceLock<Vec<f32>> = OnceLock::new();
+    TAPS.get_or_init(|| {
+        let half = DECIMATOR_HALF as f64;
+        // The cutoff sits a little below a quarter of the rate: what would fold back is gone, at the
+        // price of the top tenth of the octave.
+        let tap = |k: usize| {
+            let x = k as f64 - half;
+            0.46 * sinc(0.46 * x) * kaiser(x / (half + 1.0), 8.0)
+        };
+        let sum: f64 = (0..=2 * DECIMATOR_HALF).map(tap).sum();
+        (0..=2 * DECIMATOR_HALF).map(|k| (tap(k) / sum) as f32).collect()
+    })
 }
 
 /// The work of [`decimate`]: results side by side, each a sum in the order of the taps.
@@ -196,7 +205,7 @@ mod tests {
         let unit = |at: usize| {
             let mut audio = vec![0.0; 200 + 2 * PADDING];
             audio[PADDING + at] = 1.0;
-            decimate(&audio)
+            decimate(&audio, &mut [Vec::new(), Vec::new()])
         };
         for (at, response) in [(100, unit(100)), (101, unit(101))] {
             for j in 30..70 {
@@ -214,7 +223,7 @@ mod tests {
                 state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 state as f32 / u32::MAX as f32 - 0.5
             });
-            let coarser = decimate(&finer);
+            let coarser = decimate(&finer, &mut [vec![9.0; 3], Vec::new()]);
             assert_eq!(coarser.len(), len.div_ceil(2) + 2 * PADDING);
             let (before, rest) = coarser.split_at(PADDING);
             let (results, after) = rest.split_at(len.div_ceil(2));

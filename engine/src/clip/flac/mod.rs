@@ -62,7 +62,8 @@ fn decode_frames(stream: &[u8], len: usize) -> Result<Vec<i32>, String> {
         return Err(format!("its sound data has {channels} channels of {bits} bits, not 1 of {BITS}"));
     }
     let mut decoder = FlacDecoder::try_new(&parameters, &AudioDecoderOptions::default()).map_err(in_words)?;
-    let mut samples = Vec::new();
+    // No more than the longest sound has: see above.
+    let mut samples = Vec::with_capacity(len);
     while let Some(packet) = reader.next_packet().map_err(in_words)? {
         // As they are in the stream, at the top of 32 bits.
         match decoder.decode(&packet).map_err(in_words)? {
