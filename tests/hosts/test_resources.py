@@ -15,7 +15,7 @@ INSTANCES = 8
 # The weights of the default pack take at least this in memory, in bytes.
 WEIGHTS = 50e6
 # Openings of the window in one process, and those before which caches fill. By hand it was opened 250 times: 12 kB each.
-OPENINGS, WARM_UP = 100, 60
+OPENINGS, WARM_UP = 200, 60
 
 
 class Instances(Editor):
