@@ -132,17 +132,8 @@ fn spread<S: Simd>(simd: S, factors: &[f32; RANKS], up: &[f32], out: &mut [f32])
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::tests::noise;
     use super::*;
-
-    fn noise(n: usize, seed: u32) -> Vec<f32> {
-        let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
-        (0..n)
-            .map(|_| {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                (state >> 8) as f32 / 8_388_608.0 - 1.0
-            })
-            .collect()
-    }
 
     #[test]
     fn it_is_the_product_of_the_two_factors() {

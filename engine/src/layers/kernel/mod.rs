@@ -271,7 +271,7 @@ unsafe fn gemm_f32(
 mod tests {
     use super::*;
 
-    fn noise(n: usize, seed: u32) -> Vec<f32> {
+    pub(super) fn noise(n: usize, seed: u32) -> Vec<f32> {
         let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
         (0..n)
             .map(|_| {
