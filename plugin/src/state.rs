@@ -11,7 +11,6 @@ use nice_plug::{
     plugin::ParamValue,
     prelude::{ParamPtr, Params, PluginState},
 };
-use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use soundlocd_engine::service::Service;
 
@@ -149,8 +148,9 @@ pub fn repair(state: &mut PluginState) {
     }
     for name in FIELDS {
         let field = state.fields.entry(name.to_owned()).or_insert_with(|| "null".to_owned());
-        // Megabytes of sound: looked at, not copied.
-        if serde_json::from_str::<IgnoredAny>(field).is_err() {
+        // As the framework will read it: a reader that only skips accepts more, and what the framework then refuses
+        // would leave the project opened before.
+        if serde_json::from_str::<Value>(field).is_err() {
             // Not what either field writes: read as damage.
             *field = "false".to_owned();
         }
@@ -359,6 +359,20 @@ mod tests {
         assert_eq!(value("root"), 127.0);
         assert_eq!(value("voices"), 1.0);
         assert_eq!(value("tune"), 0.37);
+    }
+
+    #[test]
+    fn fields_that_the_framework_would_refuse_are_damage() {
+        let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
+        for field in ["1e999", "\"\\ud800\"", "{\"clips\": [1e999]}", "{", deep.as_str()] {
+            let mut state = PluginState {
+                version: String::new(),
+                params: [].into(),
+                fields: [("kit".to_owned(), field.to_owned())].into(),
+            };
+            repair(&mut state);
+            assert_eq!(state.fields["kit"], "false", "{field:.40}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ from test_window import HERE, Editor
 INSTANCES = 8
 # The weights of the default pack take at least this in memory, in bytes.
 WEIGHTS = 50e6
-# Openings of the window in one process, and those before which caches fill. By hand it was opened 250 times: 12 kB each.
+# Openings of the window in one process, and those before which caches fill.
 OPENINGS, WARM_UP = 200, 60
 
 

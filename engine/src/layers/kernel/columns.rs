@@ -59,8 +59,8 @@ pub(super) fn by_columns(
                     }
                 }
             }
-            // SAFETY: `a` fits its slice (checked above), the buffer is a whole row-major matrix, and all addresses that are written lie in this task's
-            // columns, between the first row's and the last one's.
+            // SAFETY: `a` fits its slice (checked above), the buffer is a whole row-major matrix, and all addresses that
+            // are written lie in this task's columns, between the first row's and the last one's.
             #[allow(unsafe_code)]
             unsafe {
                 let b = Matrix::row_major(buffer, rows, width);
