@@ -49,9 +49,13 @@ fn benchmark(criterion: &mut Criterion) {
         PadSettings { filter: FilterMode::LowPass, cutoff: 2_000.0, resonance: 0.5, crossfade: 0.1, ..plain };
     // The loop is as long as its crossfade, and the note begins in it: both places are read all the time.
     let worst = PadSettings { loop_range: [0.0, 0.2], crossfade: 0.4, ..filtered };
-    for (name, settings) in
-        [("loop", plain), ("loop and filter", filtered), ("always in the crossfade", worst)]
-    {
+    let wide = PadSettings { air: 0.5, width: 0.5, ..filtered };
+    for (name, settings) in [
+        ("loop", plain),
+        ("loop and filter", filtered),
+        ("always in the crossfade", worst),
+        ("loop, filter, air and width", wide),
+    ] {
         for voices in [1, MAX_VOICES] {
             let mut sampler = playing(voices, settings);
             let (mut left, mut right) = ([0.0; BLOCK], [0.0; BLOCK]);

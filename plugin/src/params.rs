@@ -265,16 +265,16 @@ mod tests {
     fn ids_are_stable() {
         let params = SoundLocdParams::new(Arc::new(Session::for_tests()));
         let ids: Vec<_> = params.param_map().into_iter().map(|(id, _, _)| id).collect();
-        let (first, others) = ids.split_at(13 + 27);
+        let (first, others) = ids.split_at(13 + 29);
         assert_eq!(
             first.join(" "),
             "gain bend voices vibrato wheelcutoff presscutoff length quality guidance randomness variations revision \
              oneshot level pan low high root tracking tune velocity velcurve mode start end fadein fadeout loopstart \
-             loopend crossfade reverse attack decay sustain release filter cutoff resonance choke output"
+             loopend crossfade reverse attack decay sustain release air filter cutoff resonance width choke output"
         );
-        assert_eq!(others.len(), 15 * 27);
+        assert_eq!(others.len(), 15 * 29);
         for (index, id) in others.iter().enumerate() {
-            assert_eq!(*id, format!("pad{}_{}", 2 + index / 27, first[13 + index % 27]));
+            assert_eq!(*id, format!("pad{}_{}", 2 + index / 29, first[13 + index % 29]));
         }
     }
 

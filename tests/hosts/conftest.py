@@ -21,7 +21,7 @@ os.environ.setdefault("SOUNDLOCD_PREFERENCES", str(pathlib.Path(PLACE.name, "pre
 # pedalboard asks every parameter for a thousand texts when it loads a plugin, but for MIDI controllers
 # that a plugin offers as parameters. It knows those of JUCE by name; these are nice-plug's, 2,080 of them.
 pedalboard._pedalboard.PARAMETER_NAME_REGEXES_TO_IGNORE.add(re.compile(r"MIDI Ch\. "))
-# Nor does it need those of pads 2 to 16: they are like pad 1's, and 405.
+# Nor does it need those of pads 2 to 16: they are like pad 1's, and 435.
 pedalboard._pedalboard.PARAMETER_NAME_REGEXES_TO_IGNORE.add(re.compile(r"Pad ([2-9]|1[0-6]) "))
 
 

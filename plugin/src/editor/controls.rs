@@ -23,11 +23,11 @@ enum Page {
     /// Pitch, level and the whole instrument.
     #[default]
     Play,
-    /// Envelope and filter.
+    /// Envelope, filter, air and width.
     Shape,
     /// Which part of the clip, and how.
     Range,
-    /// Keys, groups and outputs.
+    /// Keys, groups, controllers and outputs.
     Keys,
 }
 
@@ -38,9 +38,8 @@ impl Page {
     /// Cells in the row.
     fn cells(self) -> f32 {
         match self {
-            Self::Play => 10.0,
+            Self::Play | Self::Keys => 10.0,
             Self::Shape | Self::Range => 9.0,
-            Self::Keys => 8.0,
         }
     }
 }
@@ -108,8 +107,8 @@ impl Controls {
                 knobs! {
                     pad.cutoff "Cutoff" "Where the filter begins",
                     pad.resonance "Resonance" "How much the filter stresses its edge",
-                    params.wheel_cutoff "Wheel" "How far the modulation wheel opens the filters, of all pads",
-                    params.vibrato "Vibrato" "Depth of the vibrato with the modulation wheel at its top, of all pads",
+                    pad.air "Air" "A synthetic octave above the sound, which ends at 11 kHz",
+                    pad.width "Width" "Makes stereo of the sound, which is mono; what is heard in mono stays the same",
                 }
             }
             Page::Range => {
@@ -137,6 +136,8 @@ impl Controls {
                     pad.key_tracking "Tracking" "How much the key changes the pitch",
                     pad.velocity_curve "Curve" "Form of the velocity's effect: to the left soft playing is louder",
                     pad.choke_group "Choke" "A note ends the other pads of its group",
+                    params.wheel_cutoff "Wheel" "How far the modulation wheel opens the filters, of all pads",
+                    params.vibrato "Vibrato" "Depth of the vibrato with the modulation wheel at its top, of all pads",
                     params.pressure_cutoff "Pressure" "How far pressure opens the filters, of all pads",
                 }
                 cell(ui, &mut |ui, rect| {

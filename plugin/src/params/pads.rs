@@ -86,6 +86,9 @@ pub struct PadParams {
     /// Seconds.
     #[id = "release"]
     pub release: FloatParam,
+    /// 0..=1; see [`crate::sampler::air`].
+    #[id = "air"]
+    pub air: FloatParam,
     /// See [`FilterMode`].
     #[id = "filter"]
     pub filter: EnumParam<FilterMode>,
@@ -95,6 +98,9 @@ pub struct PadParams {
     /// 0..=1.
     #[id = "resonance"]
     pub resonance: FloatParam,
+    /// 0..=1; see [`crate::sampler::width`].
+    #[id = "width"]
+    pub width: FloatParam,
     /// 0 is none.
     #[id = "choke"]
     pub choke_group: IntParam,
@@ -140,9 +146,11 @@ impl PadParams {
             decay: time(name("decay"), 0.5, 10.0),
             sustain: percent(name("sustain"), 1.0),
             release: time(name("release"), 0.08, 10.0),
+            air: percent(name("air"), 0.0),
             filter: EnumParam::new(name("filter"), FilterMode::Off),
             cutoff: frequency(name("cutoff"), 2_000.0),
             resonance: percent(name("resonance"), 0.2),
+            width: percent(name("width"), 0.0),
             choke_group: IntParam::new(
                 name("choke group"),
                 0,
@@ -184,9 +192,11 @@ impl PadParams {
                 sustain: self.sustain.value(),
                 release: self.release.value(),
             },
+            air: self.air.value(),
             filter: self.filter.value(),
             cutoff: self.cutoff.value(),
             resonance: self.resonance.value(),
+            width: self.width.value(),
             choke_group: u8::try_from(self.choke_group.value()).unwrap_or(0),
             output: self.output.value(),
         }

@@ -94,7 +94,7 @@ type Action = fn(&mut Sampler);
 #[test]
 fn events_and_changes_do_not_click() {
     let filtered = || PadSettings { filter: FilterMode::LowPass, cutoff: 2_000.0, ..pad() };
-    let actions: [(&str, PadSettings, f32, Action); 23] = [
+    let actions: [(&str, PadSettings, f32, Action); 26] = [
         ("off", pad(), slope(0.02 / 6.9), |s| s.note_off(NOTE)),
         ("steal", pad(), slope(0.005), |s| s.note_on(NoteTag::key(0, 59), 1.0)),
         ("same key again", pad(), slope(0.005), |s| s.note_on(NOTE, 1.0)),
@@ -133,6 +133,9 @@ fn events_and_changes_do_not_click() {
         ("cutoff", filtered(), slope(0.01), |s| {
             s.set_pad(0, PadSettings { filter: FilterMode::LowPass, cutoff: 30.0, ..pad() });
         }),
+        ("air", pad(), slope(0.05), |s| s.set_pad(0, PadSettings { air: 1.0, ..pad() })),
+        ("width on", pad(), slope(0.005), |s| s.set_pad(0, PadSettings { width: 1.0, ..pad() })),
+        ("width off", PadSettings { width: 1.0, ..pad() }, slope(0.005), |s| s.set_pad(0, pad())),
         ("pressure", filtered(), slope(0.01), |s| s.set_controller(0, Controller::Pressure, 1.0)),
     ];
     let own = own_step(60);

@@ -75,6 +75,8 @@ fn rich_pad() -> PadSettings {
         filter: FilterMode::LowPass,
         cutoff: 1_500.0,
         resonance: 0.6,
+        air: 0.4,
+        width: 0.6,
         fade_in: 0.004,
         ..PadSettings::default()
     }
@@ -87,7 +89,12 @@ fn score() -> Score {
         (1_500, |s| s.set_controller(0, Controller::Bend, 0.7)),
         (1_600, |s| s.set_controller(0, Controller::Wheel, 0.7)),
         (2_048, |s| s.set_pedal(0, true)),
-        (2_500, |s| s.set_pad(0, PadSettings { cutoff: 300.0, pan: -0.5, level: -6.0, ..rich_pad() })),
+        (2_500, |s| {
+            s.set_pad(
+                0,
+                PadSettings { cutoff: 300.0, pan: -0.5, level: -6.0, air: 0.0, width: 0.0, ..rich_pad() },
+            )
+        }),
         (3_001, |s| s.note_off(NoteTag::key(0, 60))),
         (3_300, |s| s.trigger(1, 0.9)),
         (4_000, |s| (40..80).for_each(|key| s.note_on(NoteTag::key(1, key), 1.0))),
@@ -392,6 +399,8 @@ fn hostile_events_do_no_harm() {
                     filter: FilterMode::LowPass,
                     cutoff: value,
                     resonance: value,
+                    air: value,
+                    width: value,
                     choke_group: 200,
                     output: PadOutput::Own,
                 };

@@ -134,6 +134,11 @@ impl Filter {
         }
     }
 
+    /// Goes to where a constant input of `x` would have brought it long since.
+    pub fn settle(&mut self, x: f32) {
+        self.state = [0.0, f64::from(x)];
+    }
+
     /// Whether it changes nothing.
     #[must_use]
     pub fn is_off(&self) -> bool {

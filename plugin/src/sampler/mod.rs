@@ -6,13 +6,14 @@
 //!
 //! A note starts a voice on every [`pad`] that has a clip and whose range has the key. A [`voice`] takes
 //! its [`path`] through the clip (range, direction, loop with [`crossfade`]), reads it between its samples
-//! ([`interpolation`], from the octave copies of [`source`]), and sends it through its [`filter`] and
-//! [`envelope`]. When voices run out, [`steal`] says which goes. What the player does meanwhile
+//! ([`interpolation`], from the octave copies of [`source`]), gives it [`air`], and sends it through its [`filter`], its
+//! [`width`] and its [`envelope`]. When voices run out, [`steal`] says which goes. What the player does meanwhile
 //! is in [`channel`].
 //!
 //! Nothing clicks: every cut is a fade of at least 2 ms, every change of a level a ramp of 5 ms, of
 //! the filter one of 10 ms.
 
+pub mod air;
 pub mod channel;
 pub mod crossfade;
 pub mod engine;
@@ -28,6 +29,7 @@ pub mod ramp;
 pub mod source;
 pub mod steal;
 pub mod voice;
+pub mod width;
 
 #[cfg(test)]
 mod click_tests;

@@ -43,7 +43,7 @@ pub enum PadOutput {
 }
 
 /// How a pad plays. A note takes over range, direction, mode, choke group and output when it
-/// starts; pitch, level, pan, envelope, filter and the place of the loop change while it sounds.
+/// starts; pitch, level, pan, envelope, air, filter, width and the place of the loop change while it sounds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PadSettings {
     /// The lowest and the highest key that play the pad, 0..=127; in any order.
@@ -79,12 +79,16 @@ pub struct PadSettings {
     pub reverse: bool,
     /// The envelope of the level.
     pub envelope: EnvelopeTimes,
+    /// Amount of the synthetic octave above the clip's highest frequency, 0..=1; see [`super::air`].
+    pub air: f32,
     /// See [`FilterMode`].
     pub filter: FilterMode,
     /// Cutoff of the filter in Hz.
     pub cutoff: f32,
     /// Resonance of the filter, 0..=1.
     pub resonance: f32,
+    /// How wide the stereo image is, 0 (mono) ..= 1; see [`super::width`].
+    pub width: f32,
     /// A note on the pad ends the others of its group, 1..=[`CHOKE_GROUPS`]; 0 is no group.
     pub choke_group: u8,
     /// See [`PadOutput`].
@@ -110,9 +114,11 @@ impl Default for PadSettings {
             crossfade: 0.0,
             reverse: false,
             envelope: EnvelopeTimes::default(),
+            air: 0.0,
             filter: FilterMode::Off,
             cutoff: 20_000.0,
             resonance: 0.0,
+            width: 0.0,
             choke_group: 0,
             output: PadOutput::Main,
         }
@@ -148,6 +154,8 @@ impl PadSettings {
         }
         self.cutoff = limit(self.cutoff, [1.0, 1e6], default.cutoff);
         self.resonance = share(self.resonance, default.resonance);
+        self.air = share(self.air, default.air);
+        self.width = share(self.width, default.width);
         self.choke_group = self.choke_group.min(CHOKE_GROUPS);
         self
     }
@@ -283,6 +291,8 @@ mod tests {
                 crossfade: value,
                 cutoff: value,
                 resonance: value,
+                air: value,
+                width: value,
                 choke_group: 255,
                 ..PadSettings::default()
             }

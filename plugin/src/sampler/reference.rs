@@ -7,6 +7,9 @@ use std::f64::consts::{PI, TAU};
 
 use super::{FilterMode, PadSettings, PlayMode};
 
+#[path = "reference_stages.rs"]
+mod stages;
+
 /// Something that happens at a sample.
 #[derive(Clone, Copy, Debug)]
 pub enum Event {
@@ -213,6 +216,8 @@ impl Scene {
         let mut kill = note.kill;
         let mut ringing = false;
         let (mut s1, mut s2) = (0.0, 0.0);
+        let (mut air, mut air_is_on) = (stages::Air::default(), false);
+        let mut width = stages::Width::default();
         let mut ramps = [Line::default(); 4];
         let mut result = Vec::new();
         for n in note.begin..self.samples {
@@ -221,11 +226,13 @@ impl Scene {
 
             // Pitch.
             let phase = TAU * 5.5 * (age / 16 * 16) as f64 / self.rate;
-            let semitones = f64::from(note.key - now.root_key) * f64::from(now.key_tracking)
+            let steady = f64::from(note.key - now.root_key) * f64::from(now.key_tracking)
                 + f64::from(now.tune)
-                + bend * self.bend_range
-                + wheel * self.vibrato / 100.0 * phase.sin();
-            let ratio = ((semitones / 12.0).exp2() * self.clip_rate / self.rate).clamp(1.0 / 256.0, 64.0);
+                + bend * self.bend_range;
+            let speed = |semitones: f64| {
+                ((semitones / 12.0).exp2() * self.clip_rate / self.rate).clamp(1.0 / 256.0, 64.0)
+            };
+            let ratio = speed(steady + wheel * self.vibrato / 100.0 * phase.sin());
 
             // Place in the clip.
             let mut x = 0.0;
@@ -260,12 +267,16 @@ impl Scene {
                 x = clip.read(origin + direction * travel, ratio) * fading.map_or(1.0, |fade| rest / fade);
                 travel += ratio;
             } else if !ringing {
-                if fixed.filter == FilterMode::Off {
+                if fixed.filter == FilterMode::Off && fixed.width == 0.0 && !air_is_on {
                     return result;
                 }
                 ringing = true;
                 kill = Some(kill.unwrap_or(n).min(n));
             }
+
+            let air_now;
+            (air_now, air_is_on) = air.take(n, x, f64::from(now.air), speed(steady), self.rate);
+            x += air_now;
 
             // Filter: trapezoidal integrators, the loop solved.
             let g = (PI * f64::from(now.cutoff).min(0.49 * self.rate) / self.rate).tan();
@@ -282,6 +293,8 @@ impl Scene {
                 FilterMode::HighPass => x - k * band - low,
             };
 
+            let side = width.take(n, filtered, f64::from(now.width), self.rate);
+
             // Level.
             let Some(envelope) = self.envelope(note, kill, n) else { return result };
             let onset = if fade_in > 0.0 { (age as f64 / fade_in).min(1.0) } else { 1.0 };
@@ -290,7 +303,7 @@ impl Scene {
             let gain = velocity * 10f64.powf(f64::from(now.level) / 20.0);
             let sides = [(2, -1.0), (3, 1.0)].map(|(ramp, sign)| {
                 let gain = gain * (1.0 + sign * f64::from(now.pan)).min(1.0);
-                filtered * envelope * onset * ramps[ramp].at(n, gain, 0.005 * self.rate)
+                (filtered - sign * side) * envelope * onset * ramps[ramp].at(n, gain, 0.005 * self.rate)
             });
             result.push((n, sides));
         }

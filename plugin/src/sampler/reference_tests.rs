@@ -79,6 +79,8 @@ impl Random {
             filter: self.one_of(&[FilterMode::Off, FilterMode::LowPass, FilterMode::HighPass]),
             cutoff: 40.0 * 200f32.powf(self.between(0.0, 1.0)),
             resonance: self.between(0.0, 0.8),
+            air: if self.is(0.6) { 0.0 } else { self.between(0.1, 1.0) },
+            width: if self.is(0.6) { 0.0 } else { self.between(0.1, 1.0) },
             choke_group: if self.is(0.7) { 0 } else { 1 + self.below(2) as u8 },
             ..PadSettings::default()
         }
@@ -118,6 +120,9 @@ impl Random {
                             tune: self.between(-3.0, 3.0),
                             cutoff: 40.0 * 200f32.powf(self.between(0.0, 1.0)),
                             resonance: self.between(0.0, 0.8),
+                            // Never on or off: the click tests do that.
+                            air: settings[pad].air.min(self.between(0.1, 1.0)),
+                            width: settings[pad].width.min(self.between(0.1, 1.0)),
                             ..settings[pad]
                         };
                         settings[pad] = new;

@@ -1,9 +1,10 @@
-//! One voice: a note on its way through a clip, at a pitch, through a filter, under an envelope.
+//! One voice: a note on its way through a clip, at a pitch, through air, filter and width, under an envelope.
 
 use std::sync::Arc;
 
 use super::{
     FilterTarget, Master, NoteTag, Source,
+    air::Air,
     channel::{Channel, Expressions, Modulation},
     envelope::{Envelope, EnvelopeRates},
     filter::Filter,
@@ -11,6 +12,7 @@ use super::{
     pad::{Pad, PadOutput, PlayMode},
     path::{Path, Reader},
     ramp::Ramp,
+    width::Width,
 };
 
 /// Slowest and fastest playback, in clip samples per output sample.
@@ -61,8 +63,10 @@ pub struct Voice {
     level: usize,
     kernel: usize,
     envelope: Envelope,
+    air: Air,
     filter: Filter,
-    /// The clip is over; the filter rings on.
+    width: Width,
+    /// The clip is over; what is behind it rings on.
     is_ringing: bool,
     /// Gain of each output.
     gains: [Ramp; 2],
@@ -90,7 +94,9 @@ impl Default for Voice {
             level: 0,
             kernel: 0,
             envelope: Envelope::OVER,
+            air: Air::off(),
             filter: Filter::off(),
+            width: Width::off(),
             is_ringing: false,
             gains: [Ramp::at(0.0); 2],
         }
@@ -137,7 +143,9 @@ impl Voice {
         };
         let modulation = voice.modulation(context);
         voice.tune(context, &modulation);
+        voice.air = Air::new(settings.air, voice.steady_ratio, context.sample_rate);
         voice.filter = Filter::new(filter_target(context, &modulation));
+        voice.width = Width::new(settings.width, context.sample_rate);
         voice.gains = voice.target_gains(context, &modulation).map(Ramp::at);
         Some(voice)
     }
@@ -146,7 +154,10 @@ impl Voice {
     pub fn follow(&mut self, context: &Context<'_>) {
         let modulation = self.modulation(context);
         self.tune(context, &modulation);
+        let settings = context.pad.settings();
+        self.air.aim(settings.air, self.steady_ratio, context.sample_rate);
         self.filter.aim(filter_target(context, &modulation), context.sample_rate);
+        self.width.aim(settings.width, context.sample_rate);
         let samples = (GAIN_TIME * context.sample_rate) as u32;
         let targets = self.target_gains(context, &modulation);
         for (gain, target) in self.gains.iter_mut().zip(targets) {
@@ -171,7 +182,8 @@ impl Voice {
             + f64::from(settings.tune)
             + modulation.semitones;
         let source_rate = self.source.as_ref().map_or(1.0, |source| source.sample_rate());
-        self.steady_ratio = 2f64.powf(semitones / 12.0) * source_rate / f64::from(context.sample_rate);
+        self.steady_ratio =
+            in_range(2f64.powf(semitones / 12.0) * source_rate / f64::from(context.sample_rate));
         // The next step of the vibrato takes a new depth into account.
         self.vibrato = modulation.vibrato;
         let bent = self.ratio_with_vibrato(context.sample_rate, self.age / VIBRATO_STEP * VIBRATO_STEP);
@@ -189,7 +201,7 @@ impl Voice {
 
     /// Sets the playback speed in clip samples per output sample.
     fn set_ratio(&mut self, ratio: f64) {
-        let ratio = if ratio.is_finite() { ratio.clamp(*RATIOS.start(), *RATIOS.end()) } else { 1.0 };
+        let ratio = in_range(ratio);
         if ratio != self.ratio {
             self.ratio = ratio;
             self.level = self.source.as_ref().map_or(0, |source| source.level_for(ratio));
@@ -293,15 +305,18 @@ impl Voice {
         let read = if self.is_ringing { 0 } else { self.path.read(reader, self.ratio, samples) };
         let (sound, rest) = samples.split_at_mut(read);
         let (sound_levels, rest_levels) = levels.split_at_mut(read);
+        self.air.process(sound);
         self.filter.process(sound);
         let mut live = self.envelope.fill(rates, sound_levels);
-        if live == read && read < len && !self.filter.is_off() {
-            // The clip is over, but what it left in the filter is not.
+        let is_dry = self.air.is_off() && self.filter.is_off() && self.width.is_off();
+        if live == read && read < len && !is_dry {
+            // The clip is over, but what it left in the stages behind is not.
             if !self.is_ringing {
                 self.is_ringing = true;
                 self.envelope.kill();
             }
             rest.fill(0.0);
+            self.air.process(rest);
             self.filter.process(rest);
             live += self.envelope.fill(rates, rest_levels);
         }
@@ -311,6 +326,11 @@ impl Voice {
             for (age, level) in (self.age..).zip(&mut *levels) {
                 *level *= (age as f64 / fade_in).min(1.0) as f32;
             }
+        }
+        if !self.width.is_off() {
+            self.mix_wide(samples.get(..live).unwrap_or_default(), levels, left, right);
+            self.age += live as u64;
+            return live;
         }
         let sound = samples.iter().zip(levels.iter()).map(|(sample, level)| sample * level);
         let outputs = left.iter_mut().zip(right).zip(sound).take(live);
@@ -331,6 +351,18 @@ impl Voice {
         live
     }
 
+    /// Adds up to [`CHUNK`] samples in stereo.
+    fn mix_wide(&mut self, samples: &[f32], levels: &[f32], left: &mut [f32], right: &mut [f32]) {
+        let mut side = [0f32; CHUNK];
+        self.width.process(samples, &mut side);
+        let [a, b] = &mut self.gains;
+        let sound = samples.iter().zip(&side).zip(levels);
+        for ((left, right), ((mid, side), level)) in left.iter_mut().zip(right).zip(sound) {
+            *left += (mid + side) * level * a.advance();
+            *right += (mid - side) * level * b.advance();
+        }
+    }
+
     /// Gain of each output: velocity, pad, expressions, and both balances with the centre at unity.
     fn target_gains(&self, context: &Context<'_>, modulation: &Modulation) -> [f32; 2] {
         let gain = self.velocity_gain * context.pad.gain() * modulation.gain;
@@ -338,6 +370,11 @@ impl Voice {
         let side = |sign: f32| (1.0 + sign * pad).min(1.0) * (1.0 + sign * note).min(1.0);
         [gain * side(-1.0), gain * side(1.0)]
     }
+}
+
+/// A speed that can be played.
+fn in_range(ratio: f64) -> f64 {
+    if ratio.is_finite() { ratio.clamp(*RATIOS.start(), *RATIOS.end()) } else { 1.0 }
 }
 
 /// Where the pad's settings and the controllers put the filter.
