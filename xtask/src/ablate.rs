@@ -6,6 +6,7 @@
 
 mod domain;
 mod measure;
+mod recordings;
 mod report;
 mod variant;
 
@@ -19,6 +20,7 @@ use candle_core::Device;
 use domain::Domain;
 use measure::{Measures, Yardstick};
 use serde::{Deserialize, Serialize};
+use soundlocd_engine::lora::{AdapterFile, BaseId};
 use soundlocd_engine::pack::Pack;
 use soundlocd_engine::service::disable_candle_pool;
 use std::io::Write;
@@ -47,6 +49,13 @@ pub struct Args {
     /// A further domain: a folder that `data prepare` wrote, of ESC-50 for instance. Can be given several times.
     #[arg(long, value_name = "FOLDER")]
     domain: Vec<PathBuf>,
+    /// Also measure this adapter, which `train adapter` made of --recordings; can be given several times.
+    #[arg(long, value_name = "FILE")]
+    adapter: Vec<PathBuf>,
+    /// Only write the recordings that the keyboard domain trains on into this folder, as WAV files named by their
+    /// captions (the others are made of spectrograms).
+    #[arg(long, value_name = "FOLDER")]
+    recordings: Option<PathBuf>,
     /// Runs of each variant, from different seeds.
     #[arg(long, default_value_t = 3)]
     runs: u64,
@@ -106,6 +115,9 @@ pub fn run(args: &Args) -> Result<()> {
     for name in &args.only {
         ensure!(domains.iter().any(|domain| domain.name == *name), "--only: there is no domain {name}");
     }
+    if let Some(folder) = &args.recordings {
+        return recordings::write(&cache, &domains, folder);
+    }
     let classifier = Classifier::load_or_fit(&cache, &args.work)?;
     let start = Instant::now();
     let is_over =
@@ -124,7 +136,8 @@ pub fn run(args: &Args) -> Result<()> {
             );
             let experiment =
                 Experiment { args, pack: &pack, cache: &cache, domain, yardstick, results: &results };
-            for variant in Variant::all(domain.name == "keyboard") {
+            let finished = args.adapter.iter().filter(|_| seed == 1).map(|file| Variant::finished(file));
+            for variant in finished.chain(Variant::all(domain.name == "keyboard")) {
                 if is_over() {
                     return report::write(&read(&results)?, out);
                 }
@@ -190,7 +203,18 @@ impl Experiment<'_> {
             measures: Measures::default(),
         };
         let model = match variant.method {
-            None => self.pack.transformer(&Device::Cpu)?,
+            None => {
+                let model = self.pack.transformer(&Device::Cpu)?;
+                match &variant.file {
+                    None => model,
+                    Some(path) => {
+                        let file = AdapterFile::open(path)?;
+                        file.check_base(&BaseId::of(self.pack))?;
+                        outcome.parameters = file.parameters();
+                        model.adapted(&[(&file.fit(&self.pack.manifest().transformer)?, 1.0)])?
+                    }
+                }
+            }
             Some(method) => {
                 let mut material = material(&self.domain.dev)?;
                 resources::reset_peak();

@@ -26,6 +26,8 @@ pub struct Domain {
     pub dev: Vec<usize>,
     /// Clips to measure on.
     pub test: Vec<usize>,
+    /// Whether the cache has the clips' sound, not only their spectrograms.
+    pub has_sound: bool,
 }
 
 /// The category that was kept from the default pack (`train base --hold-out`).
@@ -65,7 +67,7 @@ pub fn arrange(cache: Cache, others: &[(String, Cache)]) -> Result<(Cache, Vec<D
         ends.push(base + further.len());
     }
     let cache = cache.rearranged(&format!("ablation 1 {}", names.join(" ")), &moved, further);
-    let mut domains = vec![domain(&cache, "keyboard", &keyboard)?];
+    let mut domains = vec![Domain { has_sound: true, ..domain(&cache, "keyboard", &keyboard)? }];
     let mut start = base;
     for (name, end) in names.into_iter().zip(ends) {
         domains.push(domain(&cache, &name, &(start..end).collect::<Vec<_>>())?);
@@ -82,7 +84,7 @@ fn domain(cache: &Cache, name: &str, clips: &[usize]) -> Result<Domain> {
     }
     let test: Vec<usize> = of(Split::Valid).collect();
     ensure!(train.len() >= 10 && test.len() >= 10, "the domain {name} has too few clips");
-    Ok(Domain { name: name.to_owned(), train, dev, test })
+    Ok(Domain { name: name.to_owned(), train, dev, test, has_sound: false })
 }
 
 /// By a hash of the id: the same wherever the clip stands in the list.

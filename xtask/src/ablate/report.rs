@@ -1,7 +1,7 @@
 //! The tables of an ablation, as Markdown and as a picture.
 
 use super::Outcome;
-use super::variant::{LAMBDA, LAMBDAS, RANKS, TARGETS, Variant};
+use super::variant::{FINISHED, LAMBDA, LAMBDAS, RANKS, TARGETS, Variant};
 use crate::eval::metrics::Spread;
 use anyhow::{Context, Result, anyhow};
 use plotters::prelude::*;
@@ -115,8 +115,12 @@ fn markdown(outcomes: &[Outcome]) -> String {
     let mut text = String::new();
     for domain in domains(outcomes) {
         let all: Vec<Column> = COSTS.into_iter().chain(MEASURES).collect();
-        let methods = methods();
-        let rows = methods.iter().map(|(name, variant)| (*name, variant));
+        let mut methods = methods().map(|(name, variant)| (name.to_owned(), variant)).to_vec();
+        let finished = outcomes.iter().filter(|o| o.domain == domain && o.variant.starts_with(FINISHED));
+        methods.extend(
+            finished.map(|o| (o.variant.clone(), Variant { key: o.variant.clone(), ..Variant::base() })),
+        );
+        let rows = methods.iter().map(|(name, variant)| (name.as_str(), variant));
         let _ = writeln!(text, "### Domain {domain}\n\nMethods (the paper's tables 1 and 2):\n");
         text += &table(outcomes, domain, rows, &all);
         let losses = losses();

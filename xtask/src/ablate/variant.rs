@@ -1,6 +1,7 @@
 //! What is compared: the rows of the paper's tables.
 
 use crate::train::adapter::{Method, Settings};
+use std::path::{Path, PathBuf};
 
 /// The paper's factor of the contrastive term.
 pub const LAMBDA: f64 = 5e-5;
@@ -18,7 +19,12 @@ pub struct Variant {
     pub targets: &'static str,
     /// Factor of the contrastive term.
     pub lambda: f64,
+    /// An adapter that is there already and is only measured.
+    pub file: Option<PathBuf>,
 }
+
+/// How keys of finished adapters begin.
+pub const FINISHED: &str = "adapter ";
 
 /// The matrices of table 3.
 pub const TARGETS: [&str; 3] = ["q,v", "q,k,v", "q,k,v,proj"];
@@ -29,17 +35,23 @@ pub const LAMBDAS: [f64; 4] = [0.0, LAMBDA, 5e-4, 5e-3];
 
 impl Variant {
     pub fn base() -> Self {
-        Self { key: "base".into(), method: None, rank: 0, targets: "", lambda: 0.0 }
+        Self { key: "base".into(), method: None, rank: 0, targets: "", lambda: 0.0, file: None }
+    }
+
+    /// The base with an adapter from a file.
+    pub fn finished(file: &Path) -> Self {
+        let name = file.file_stem().unwrap_or_default().to_string_lossy();
+        Self { key: format!("{FINISHED}{name}"), file: Some(file.to_owned()), ..Self::base() }
     }
 
     pub fn full(lambda: f64) -> Self {
         let key = format!("full lambda {lambda:e}");
-        Self { key, method: Some(Method::Full), rank: 0, targets: "", lambda }
+        Self { key, method: Some(Method::Full), lambda, ..Self::base() }
     }
 
     pub fn lora(targets: &'static str, rank: usize, lambda: f64) -> Self {
         let key = format!("lora {targets} r{rank} lambda {lambda:e}");
-        Self { key, method: Some(Method::Lora), rank, targets, lambda }
+        Self { key, method: Some(Method::Lora), rank, targets, lambda, file: None }
     }
 
     /// SoundLoCD as the paper has it.
