@@ -11,6 +11,7 @@
 //! - [`preferences`]: what holds for all projects,
 //! - [`presets`]: settings and sounds in files,
 //! - [`session`]: makes clips, off it,
+//! - [`standalone`]: what the program without a host keeps,
 //! - [`editor`]: the window.
 
 pub mod adapters;
@@ -27,6 +28,7 @@ pub mod presets;
 pub mod repaint;
 pub mod sampler;
 pub mod session;
+pub mod standalone;
 pub mod state;
 pub mod take;
 #[cfg(test)]

@@ -55,7 +55,7 @@ use nice_plug_egui::{
     create_egui_editor,
 };
 
-use crate::{params::SoundLocdParams, plugin::SharedGuiContext, session::Session};
+use crate::{params::SoundLocdParams, plugin::SharedGuiContext, session::Session, standalone};
 use app::App;
 use forwarded_keys::ForwardedKeys;
 use waker::Waker;
@@ -137,6 +137,9 @@ impl Editor for SoundLocdEditor {
         host: Option<HostMethods>,
     ) -> Result<SpawnedEditor<Self::Handle>, Box<dyn Error>> {
         *self.gui_context.lock() = Some(gui_context.clone());
+        if let Some(state) = standalone::opened(&gui_context, &self.session) {
+            preset_list::apply(&self.session, &self.params, &gui_context, &state);
+        }
         let inner = self.inner().ok_or("the window could not be created")?;
         self.waker.open();
         let SpawnedEditor { handle, window } =
@@ -188,7 +191,9 @@ impl EditorHandle for SoundLocdEditorHandle {
     type Error = baseview::Error;
 
     fn run_until_closed(window: Self::Window) -> Result<(), Self::Error> {
-        EguiEditorHandle::run_until_closed(window)
+        let result = EguiEditorHandle::run_until_closed(window);
+        standalone::closed();
+        result
     }
 
     fn set_parent(&self, parent: ParentWindowHandle, window: &Self::Window) -> Result<(), Self::Error> {

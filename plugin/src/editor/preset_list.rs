@@ -124,7 +124,7 @@ fn row(ui: &mut Ui, width: f32, name: &str, note: &str) -> bool {
 }
 
 /// Sets parameters, through the host, and prompt, model, adapters and sounds to those of a state.
-fn apply(session: &Session, params: &SoundLocdParams, context: &GuiContext, state: &PluginState) {
+pub fn apply(session: &Session, params: &SoundLocdParams, context: &GuiContext, state: &PluginState) {
     let values = presets::normalised(state);
     for (id, parameter, _) in params.param_map() {
         let Some((_, value)) = values.iter().find(|(other, _)| *other == id && id != REVISION) else {
