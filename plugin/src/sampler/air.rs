@@ -24,25 +24,30 @@ const RAMP_TIME: f32 = 0.005;
 const EDGE: f32 = 0.55;
 /// Gains of the two copies at full amount.
 const LEVELS: [f32; 2] = [1.0, 0.5];
-/// Coefficients `a` of the chains' allpasses `(a² - z⁻²) / (1 - a² z⁻²)`; the first chain is followed by a delay of one
-/// sample.
-const CHAINS: [[f64; 4]; 2] = [
-    [0.692_387_8, 0.936_065_432_295_9, 0.988_229_522_686_0, 0.998_748_845_273_7],
-    [0.402_192_116_242_6, 0.856_171_088_242_0, 0.972_290_954_565_1, 0.995_288_479_127_8],
+/// Coefficients `a` of the allpasses `(a² - z⁻²) / (1 - a² z⁻²)` of both chains; the first chain is followed by a delay of
+/// one sample.
+const CHAINS: [Pair; 4] = [
+    [0.692_387_8, 0.402_192_116_242_6],
+    [0.936_065_432_295_9, 0.856_171_088_242_0],
+    [0.988_229_522_686_0, 0.972_290_954_565_1],
+    [0.998_748_845_273_7, 0.995_288_479_127_8],
 ];
 
-/// An allpass of one of the chains: its last two inputs and outputs.
+/// A value of each chain, side by side: one vector instruction serves both.
+type Pair = [f64; 2];
+
+/// An allpass in both chains: their last two inputs and outputs.
 #[derive(Clone, Copy, Debug, Default)]
 struct Allpass {
-    inputs: [f64; 2],
-    outputs: [f64; 2],
+    inputs: [Pair; 2],
+    outputs: [Pair; 2],
 }
 
 impl Allpass {
     /// `y[n] = a² (x[n] + y[n-2]) - x[n-2]`.
     #[inline]
-    fn take(&mut self, x: f64, a: f64) -> f64 {
-        let y = a * a * (x + self.outputs[1]) - self.inputs[1];
+    fn take(&mut self, x: Pair, a: Pair) -> Pair {
+        let y = std::array::from_fn(|i| a[i] * a[i] * (x[i] + self.outputs[1][i]) - self.inputs[1][i]);
         self.inputs = [x, self.inputs[0]];
         self.outputs = [y, self.outputs[0]];
         y
@@ -54,7 +59,7 @@ impl Allpass {
 pub struct Air {
     /// Two high passes in a row: 24 dB an octave.
     edge: [Filter; 2],
-    chains: [[Allpass; 4]; 2],
+    chains: [Allpass; 4],
     /// The first chain's last output.
     late: f64,
     /// Carrier, and its turn in a sample.
@@ -70,10 +75,10 @@ impl Air {
     /// Adds nothing.
     #[must_use]
     pub const fn off() -> Self {
-        let allpass = Allpass { inputs: [0.0; 2], outputs: [0.0; 2] };
+        let allpass = Allpass { inputs: [[0.0; 2]; 2], outputs: [[0.0; 2]; 2] };
         Self {
             edge: [Filter::off(); 2],
-            chains: [[allpass; 4]; 2],
+            chains: [allpass; 4],
             late: 0.0,
             carrier: [1.0, 0.0],
             turn: [1.0, 0.0],
@@ -140,29 +145,29 @@ impl Air {
             let Some(band) = band.get_mut(..run.len()) else { return };
             band.copy_from_slice(run);
             self.edge.iter_mut().for_each(|filter| filter.process(band));
-            for (sample, band) in run.iter_mut().zip(band) {
-                *sample += self.shift(f64::from(*band)) as f32;
+            self.shift(band);
+            for (sample, added) in run.iter_mut().zip(band) {
+                *sample += *added;
             }
         }
     }
 
-    /// Both copies of a sample of the band.
-    #[inline]
-    fn shift(&mut self, x: f64) -> f64 {
-        let [first, second] = &mut self.chains;
-        let through = |chain: &mut [Allpass; 4], coefficients: &[f64; 4]| {
-            chain.iter_mut().zip(coefficients).fold(x, |x, (allpass, a)| allpass.take(x, *a))
-        };
-        let i = std::mem::replace(&mut self.late, through(first, &CHAINS[0]));
-        let q = through(second, &CHAINS[1]);
-        let [c, s] = self.carrier;
-        let [once, twice] = self.gains.each_mut().map(|gain| f64::from(gain.advance()));
-        let copies = once * (c * i + s * q) + twice * ((c * c - s * s) * i + 2.0 * c * s * q);
-        let [a, b] = self.turn;
-        // Rounding would let its length drift.
-        let length = 1.5 - 0.5 * (c * c + s * s);
-        self.carrier = [length * (a * c - b * s), length * (a * s + b * c)];
-        copies
+    /// Puts both copies of the band in its place.
+    fn shift(&mut self, band: &mut [f32]) {
+        // Copies, which can be held in registers.
+        let (mut chains, mut late, [mut c, mut s], [a, b]) =
+            (self.chains, self.late, self.carrier, self.turn);
+        for sample in band {
+            let x = f64::from(*sample);
+            let [early, q] = chains.iter_mut().zip(CHAINS).fold([x, x], |x, (allpass, a)| allpass.take(x, a));
+            let i = std::mem::replace(&mut late, early);
+            let [once, twice] = self.gains.each_mut().map(|gain| f64::from(gain.advance()));
+            *sample = (once * (c * i + s * q) + twice * ((c * c - s * s) * i + 2.0 * c * s * q)) as f32;
+            // Rounding would let the carrier's length drift.
+            let length = 1.5 - 0.5 * (c * c + s * s);
+            (c, s) = (length * (a * c - b * s), length * (a * s + b * c));
+        }
+        (self.chains, self.late, self.carrier) = (chains, late, [c, s]);
     }
 }
 

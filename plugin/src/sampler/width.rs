@@ -104,12 +104,14 @@ impl Width {
 
     /// Writes what is to be added on the left, and taken away on the right, of `samples` to `side` (of the same length).
     pub fn process(&mut self, samples: &[f32], side: &mut [f32]) {
+        // Copies, which can be held in registers.
+        let (mut chain, mut bass) = (self.chain, self.bass);
         for (x, side) in samples.iter().zip(side) {
-            let x = f64::from(*x);
-            let turned = self.chain.iter_mut().fold(x, |x, allpass| allpass.take(x));
-            self.bass += self.bass_step * (turned - self.bass);
-            *side = self.gain.advance() * (turned - self.bass) as f32;
+            let turned = chain.iter_mut().fold(f64::from(*x), |x, allpass| allpass.take(x));
+            bass += self.bass_step * (turned - bass);
+            *side = self.gain.advance() * (turned - bass) as f32;
         }
+        (self.chain, self.bass) = (chain, bass);
     }
 }
 
