@@ -5,7 +5,6 @@
 //! kept under another name.
 
 use std::{
-    cell::RefCell,
     env, fs,
     path::{Path, PathBuf},
 };
@@ -14,6 +13,7 @@ use nice_plug::{
     context::{PluginApi, gui::GuiContext},
     prelude::PluginState,
 };
+use parking_lot::Mutex;
 use soundlocd_engine::{clip::write_atomically, pack::library::data_folder};
 
 use crate::{
@@ -24,10 +24,8 @@ use crate::{
 /// Environment variable that names another file.
 pub const VARIABLE: &str = "SOUNDLOCD_STANDALONE";
 
-thread_local! {
-    /// The open window's way to what is to be kept. Window and program live and end on one thread.
-    static OPEN: RefCell<Option<GuiContext>> = const { RefCell::new(None) };
-}
+/// The open window's way to what is to be kept.
+static OPEN: Mutex<Option<GuiContext>> = Mutex::new(None);
 
 /// Where it is kept.
 fn file() -> Option<PathBuf> {
@@ -44,7 +42,7 @@ pub fn opened(context: &GuiContext, session: &Session) -> Option<PluginState> {
         return None;
     }
     let file = file()?;
-    OPEN.set(Some(context.clone()));
+    *OPEN.lock() = Some(context.clone());
     match read(&file)? {
         Ok(preset) => Some(preset.state),
         Err(text) => {
@@ -54,9 +52,10 @@ pub fn opened(context: &GuiContext, session: &Session) -> Option<PluginState> {
     }
 }
 
-/// The window has closed: keeps what was open.
+/// The window has closed, or the program is told to end: keeps what was open.
 pub fn closed() {
-    if let (Some(context), Some(file)) = (OPEN.take(), file())
+    let open = OPEN.lock().take();
+    if let (Some(context), Some(file)) = (open, file())
         && let Err(error) = keep(&file, &context.get_state())
     {
         nice_plug::nice_error!("What was open could not be kept in {}: {error}", file.display());

@@ -45,13 +45,20 @@ fn kit(seconds: usize, is_white: bool) -> String {
 
 /// As a CLAP host sees it: all of the plugin's state, read from a stream.
 fn in_a_host(c: &mut Criterion) {
-    let mut group = c.benchmark_group("opening in a CLAP host, 16 sounds");
+    let mut group = c.benchmark_group("opening in a CLAP host");
     let entry = entry_in_process();
     let saved = Instance::new(&entry).save();
+    group.bench_function("no sounds", |b| {
+        b.iter_batched_ref(
+            || Instance::new(&entry),
+            |instance| assert!(instance.load(black_box(&saved))),
+            BatchSize::PerIteration,
+        );
+    });
     for (name, seconds, is_white) in [
-        ("of 4 s, like recordings", 4, false),
-        ("of 10 s, like recordings", SECONDS, false),
-        ("of 10 s, white noise", SECONDS, true),
+        ("16 sounds of 4 s, like recordings", 4, false),
+        ("16 sounds of 10 s, like recordings", SECONDS, false),
+        ("16 sounds of 10 s, white noise", SECONDS, true),
     ] {
         let mut state = plugin_state::object(&saved);
         state["fields"]["kit"] = kit(seconds, is_white).into();

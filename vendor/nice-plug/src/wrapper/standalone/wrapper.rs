@@ -306,10 +306,13 @@ impl<P: Plugin, B: Backend<P>> Wrapper<P, B> {
     /// could not be opened.
     pub fn run(self: Arc<Self>) -> Result<(), WrapperError> {
         let close_gui_requested = Arc::clone(&self.close_requested);
-        if let Err(e) = ctrlc::set_handler(move || {
+        match ctrlc::set_handler(move || {
             close_gui_requested.store(true, Ordering::Relaxed);
         }) {
-            crate::nice_error!("Error setting close signal callback {}", e);
+            // SoundLoCD: the program may have one of its own, which ends it; this one does nothing while a window is
+            // open.
+            Ok(()) | Err(ctrlc::Error::MultipleHandlers) => {}
+            Err(e) => crate::nice_error!("Error setting close signal callback {}", e),
         }
 
         // We'll spawn a separate thread to handle IO and to process audio. This audio thread should
