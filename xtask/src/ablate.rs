@@ -87,7 +87,7 @@ pub struct Outcome {
     pub steps: (u64, u64),
     /// Training time by the clock, in seconds.
     pub seconds: f64,
-    /// Processor time of the training, in seconds.
+    /// Processor time of the training, in seconds; unknown for one that was interrupted and went on.
     pub cpu_seconds: Option<f64>,
     /// Peak memory of the training, in bytes.
     pub peak_bytes: Option<u64>,
@@ -223,6 +223,7 @@ impl Experiment<'_> {
                 let name: String =
                     variant.key.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
                 let folder = self.args.work.join("runs").join(format!("{}-{name}-{seed}", self.domain.name));
+                let is_resumed = folder.exists();
                 let plan = Plan {
                     folder: folder.clone(),
                     steps: settings.steps,
@@ -237,8 +238,10 @@ impl Experiment<'_> {
                 outcome.parameters = trainer.parameters();
                 outcome.steps = (step, trainer.standing().map_or(step, |(_, at)| at));
                 outcome.seconds = seconds;
-                outcome.cpu_seconds =
-                    before.zip(resources::cpu_seconds()).map(|(before, after)| after - before);
+                outcome.cpu_seconds = before
+                    .zip(resources::cpu_seconds())
+                    .filter(|_| !is_resumed)
+                    .map(|(before, after)| after - before);
                 outcome.peak_bytes = resources::peak_bytes();
                 let model = trainer.learner().finished(&trainer.result())?;
                 if method == Method::Full {

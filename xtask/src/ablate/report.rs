@@ -26,24 +26,24 @@ fn losses() -> Vec<(String, Variant)> {
     full.into_iter().chain(lora).collect()
 }
 
-/// A measure: its heading, how to get it, its digits.
-type Column = (&'static str, fn(&Outcome) -> f64, usize);
+/// A measure: its heading, how to get it where it is known, its digits.
+type Column = (&'static str, fn(&Outcome) -> Option<f64>, usize);
 
 const MEASURES: [Column; 7] = [
-    ("category recognised, %", |o| 100.0 * o.measures.accuracy, 1),
-    ("FID", |o| o.measures.fid, 2),
-    ("ISc", |o| o.measures.isc, 2),
-    ("KL", |o| o.measures.kl, 3),
-    ("KID", |o| o.measures.kid, 3),
-    ("held-out cross-entropy", |o| o.measures.cross_entropy, 3),
-    ("caption margin", |o| o.measures.margin, 3),
+    ("category recognised, %", |o| Some(100.0 * o.measures.accuracy), 1),
+    ("FID", |o| Some(o.measures.fid), 2),
+    ("ISc", |o| Some(o.measures.isc), 2),
+    ("KL", |o| Some(o.measures.kl), 3),
+    ("KID", |o| Some(o.measures.kid), 3),
+    ("held-out cross-entropy", |o| Some(o.measures.cross_entropy), 3),
+    ("caption margin", |o| Some(o.measures.margin), 3),
 ];
 
 const COSTS: [Column; 4] = [
-    ("trained", |o| o.parameters as f64, 0),
-    ("kept step", |o| o.steps.1 as f64, 0),
-    ("processor time, s", |o| o.cpu_seconds.unwrap_or(f64::NAN), 0),
-    ("peak memory, MB", |o| o.peak_bytes.map_or(f64::NAN, |bytes| bytes as f64 / 1e6), 0),
+    ("trained", |o| Some(o.parameters as f64), 0),
+    ("kept step", |o| Some(o.steps.1 as f64), 0),
+    ("processor time, s", |o| o.cpu_seconds, 0),
+    ("peak memory, MB", |o| o.peak_bytes.map(|bytes| bytes as f64 / 1e6), 0),
 ];
 
 /// Writes `ablation.md` and `ablation.png`.
@@ -72,16 +72,15 @@ fn of<'a>(outcomes: &'a [Outcome], domain: &str, variant: &Variant) -> Vec<&'a O
     outcomes.iter().filter(|o| o.domain == domain && o.variant == variant.key).collect()
 }
 
-/// Mean and deviation of a measure over runs; `None` without runs.
-fn spread(runs: &[&Outcome], get: fn(&Outcome) -> f64) -> Option<Spread> {
-    let values: Vec<f64> = runs.iter().map(|run| get(run)).collect();
+/// Mean and deviation of a measure over the runs of which it is known; `None` without any.
+fn spread(runs: &[&Outcome], get: fn(&Outcome) -> Option<f64>) -> Option<Spread> {
+    let values: Vec<f64> = runs.iter().filter_map(|run| get(run)).collect();
     (!values.is_empty()).then(|| Spread::of(&values))
 }
 
 fn cell(runs: &[&Outcome], (_, get, digits): Column) -> String {
     match spread(runs, get) {
         None => "-".into(),
-        Some(Spread { mean, .. }) if mean.is_nan() => "-".into(),
         Some(Spread { mean, deviation }) if runs.len() > 1 && digits > 0 => {
             format!("{mean:.digits$} ± {deviation:.digits$}")
         }
@@ -232,19 +231,23 @@ mod tests {
 
     #[test]
     fn tables_have_means_and_deviations_and_gaps_where_nothing_was_run() {
+        let finished = Variant::finished(Path::new("some/keys.safetensors"));
         let outcomes = [
             outcome(&Variant::base(), 1, 4.0),
-            outcome(&Variant::soundlocd(), 1, 2.0),
+            outcome(&finished, 1, 1.5),
+            // The other one was interrupted.
+            Outcome { cpu_seconds: Some(70.0), ..outcome(&Variant::soundlocd(), 1, 2.0) },
             outcome(&Variant::soundlocd(), 2, 3.0),
         ];
         let text = markdown(&outcomes);
         let row = |start: &str| text.lines().find(|line| line.starts_with(start)).unwrap().to_owned();
         assert!(
-            row("| SoundLoCD").contains("| 2 | 1000 | 80 | - | - | 50.0 ± 0.0 | 2.50 ± 0.50 |"),
+            row("| SoundLoCD").contains("| 2 | 1000 | 80 | 70 | - | 50.0 ± 0.0 | 2.50 ± 0.50 |"),
             "{text}"
         );
         assert!(row("| base |").contains("| 4.00 |"), "{text}");
         assert!(row("| LoRA |").contains("| 0 | - |"), "{text}");
+        assert!(row("| adapter keys |").contains("| 1.50 |"), "{text}");
         let folder = std::env::temp_dir().join(format!("soundlocd-ablate-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         write(&outcomes, &folder).unwrap();
