@@ -3,6 +3,7 @@
 import os
 import pathlib
 import subprocess
+import tempfile
 import time
 
 import jack
@@ -28,8 +29,10 @@ class SoundSystem:
         command = ["jackd", "--name", self._name, "--no-realtime"]
         # A DAW that opens a session on a busy machine is not thrown out.
         command += ["--timeout", "10000", "-d", "dummy", "-r", str(RATE), "-p", str(BLOCK)]
-        quiet = subprocess.DEVNULL
-        self._server = subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet)
+        self._log = tempfile.TemporaryFile()
+        self._server = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT
+        )
         time.sleep(2)
         assert self._server.poll() is None, "jackd did not start"
         return self
@@ -40,6 +43,10 @@ class SoundSystem:
             self._server.wait(10)
         except subprocess.TimeoutExpired:
             self._server.kill()
+
+    def is_confused(self) -> bool:
+        """Whether the server has read nonsense from a client: then the client is thrown out, whatever it plays."""
+        return b"CheckSize error" in os.pread(self._log.fileno(), 1 << 20, 0)
 
     def play(self, keyboard: str | pathlib.Path, audio_ports: list[str], seconds: float = 4) -> np.ndarray:
         """Holds middle C for three quarters of the time: what comes out of the ports, [ports, frames], without any

@@ -6,7 +6,6 @@ canvas. Leaves a picture of each step, and prints how long the steps took. Needs
 
 import argparse
 import pathlib
-import tempfile
 import time
 
 import daw
@@ -25,8 +24,9 @@ def main():
     parser.add_argument("--pictures", type=pathlib.Path, default=daw.ROOT / "target/artifacts")
     arguments = parser.parse_args()
     arguments.pictures.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as home, SoundSystem() as sound, Display(daw.SCREEN) as display:
-        ardour = Ardour(pathlib.Path(home), display, sound, arguments.bundle.resolve())
+
+    def session(home: pathlib.Path, sound: SoundSystem, display: Display):
+        ardour = Ardour(home, display, sound, arguments.bundle.resolve())
         try:
             ardour.open()
             editor = ardour.open_plugin()
@@ -60,12 +60,14 @@ def main():
             ardour.drag_out(editor)
             step(6, "dropped")
             ardour.save()
-            assert [path for path in pathlib.Path(home).glob("library/Sounds/*.wav")], "the library is empty"
+            assert [path for path in home.glob("library/Sounds/*.wav")], "the library is empty"
         except BaseException:
             display.screenshot(arguments.pictures / "tour-failed.png")
             raise
         finally:
             ardour.stop()
+
+    daw.in_a_new_home(session)
 
 
 if __name__ == "__main__":
