@@ -5,7 +5,7 @@
 //! kept under another name.
 
 use std::{
-    env, fs,
+    env, fs, io,
     path::{Path, PathBuf},
 };
 
@@ -14,7 +14,10 @@ use nice_plug::{
     prelude::PluginState,
 };
 use parking_lot::Mutex;
-use soundlocd_engine::{clip::write_atomically, pack::library::data_folder};
+use soundlocd_engine::{
+    clip::{wav::move_to_new, write_atomically},
+    pack::library::data_folder,
+};
 
 use crate::{
     presets::{self, EXTENSION, Listed, Preset},
@@ -42,8 +45,12 @@ pub fn opened(context: &GuiContext, session: &Session) -> Option<PluginState> {
         return None;
     }
     let file = file()?;
-    *OPEN.lock() = Some(context.clone());
-    match read(&file)? {
+    let read = read(&file);
+    // One that could neither be read nor moved aside is not written over.
+    if !(matches!(read, Some(Err(_))) && file.exists()) {
+        *OPEN.lock() = Some(context.clone());
+    }
+    match read? {
         Ok(preset) => Some(preset.state),
         Err(text) => {
             session.with(|model| model.message = Some(Message { text, is_error: true }));
@@ -69,18 +76,30 @@ fn read(file: &Path) -> Option<Result<Preset, String>> {
     }
     let listed = Listed { name: "the last session".to_owned(), path: Some(file.to_owned()) };
     Some(listed.read().map_err(|error| {
-        let aside = file.with_extension(format!("damaged.{EXTENSION}"));
-        match fs::rename(file, &aside) {
-            Ok(()) => format!(
-                "What was open last time could not be read. {error} It is kept in {}.",
-                aside.display()
+        let problem = format!("What was open last time could not be read. {error}");
+        match move_aside(file) {
+            Ok(aside) => format!("{problem} It is kept in {}.", aside.display()),
+            Err(error) => format!(
+                "{problem} It could not be moved aside either ({error}): what you make now is in the library only."
             ),
-            Err(_) => format!("What was open last time could not be read. {error}"),
         }
     }))
 }
 
-fn keep(file: &Path, state: &PluginState) -> std::io::Result<()> {
+/// Gives a file a free name beside its own and returns that.
+fn move_aside(file: &Path) -> io::Result<PathBuf> {
+    let mut number = 1;
+    loop {
+        let mark = if number == 1 { "damaged".to_owned() } else { format!("damaged {number}") };
+        let aside = file.with_extension(format!("{mark}.{EXTENSION}"));
+        match move_to_new(file, &aside) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+            result => return result.map(|()| aside),
+        }
+    }
+}
+
+fn keep(file: &Path, state: &PluginState) -> io::Result<()> {
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder)?;
     }
