@@ -135,5 +135,13 @@ mod tests {
         assert!(text.contains("could not be read") && text.contains("damaged.soundlocd"), "{text}");
         assert!(read(&file).is_none(), "the next time it begins anew");
         assert_eq!(fs::read_to_string(file.with_extension("damaged.soundlocd")).unwrap(), "{ broken");
+
+        fs::write(&file, "{ broken again").unwrap();
+        let text = read(&file).unwrap().unwrap_err();
+        assert!(text.contains("damaged 2.soundlocd"), "{text}");
+        for (name, content) in [("damaged.soundlocd", "{ broken"), ("damaged 2.soundlocd", "{ broken again")]
+        {
+            assert_eq!(fs::read_to_string(file.with_extension(name)).unwrap(), content);
+        }
     }
 }
