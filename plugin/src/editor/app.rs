@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use egui::{Align, Layout, Rect, Sense, Ui, UiBuilder, pos2, vec2};
 use nice_plug::{context::gui::GuiContext, prelude::ParamSetter};
-use nice_plug_egui::{Frame, Key, KeyCapture, NamedKey, NiceEguiApp, baseview::HandlerError};
+use nice_plug_egui::{Frame, NiceEguiApp, baseview::HandlerError};
 use soundlocd_engine::service::Settings;
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
     display::Display,
     drag_out::DragOut,
     drop_in,
-    forwarded_keys::ForwardedKeys,
+    forwarded_keys::{ForwardedKeys, Wanted},
     keyboard::Keyboard,
     menu::Menu,
     message, pack_menu,
@@ -41,8 +41,6 @@ const PADS_HEIGHT: f32 = 32.0;
 const TAKES_WIDTHS: [f32; 2] = [220.0, 180.0];
 /// Width of the model's selector.
 const MODEL_WIDTH: f32 = 240.0;
-/// Keys that are the window's while sounds of the list are chosen: a host might delete a track with them.
-const CHOICE_KEYS: [NamedKey; 3] = [NamedKey::Delete, NamedKey::Backspace, NamedKey::Escape];
 /// Width of the button for adapters.
 const ADAPTERS_WIDTH: f32 = 122.0;
 /// Windows smaller than this are drawn tightly.
@@ -160,7 +158,7 @@ impl App {
         let window = ui.max_rect();
         ui.painter().rect_filled(window, 0.0, theme::background());
         // A click beside everything ends typing and gives the keyboard back to the host.
-        if ui.interact(window, ui.scope_id().with("background"), Sense::click()).clicked() {
+        if ui.interact(window, ui.scope_id().with("background"), Sense::CLICK).clicked() {
             ui.memory_mut(|memory| memory.stop_text_input());
         }
         let area = window.shrink(theme::GAP);
@@ -233,14 +231,11 @@ impl NiceEguiApp for App {
             self.draw(ui, &context);
         }
         self.drag_out.hand_over(frame, &self.session);
-        let is_typing = ui.ctx().text_edit_focused();
-        let is_choosing = !is_typing && self.sounds.has_choice();
-        self.keys.set_wanted(is_typing, is_choosing);
-        frame.set_key_capture(if is_choosing {
-            KeyCapture::CaptureKeys(CHOICE_KEYS.map(Key::Named).to_vec())
-        } else {
-            KeyCapture::CaptureAll
-        });
+        let text = ui.ctx().text_edit_focused();
+        let control = !text && ui.memory(|memory| memory.focused().is_some());
+        let wanted = Wanted { text, choice: !text && self.sounds.has_choice(), control };
+        self.keys.set_wanted(wanted);
+        frame.set_key_capture(wanted.capture());
     }
 }
 

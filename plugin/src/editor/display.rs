@@ -115,7 +115,7 @@ impl Display {
             theme::dim(),
         );
 
-        let response = ui.interact(well, ui.scope_id().with("display"), Sense::click_and_drag());
+        let response = ui.interact(well, ui.scope_id().with("display"), Sense::CLICK | Sense::DRAG);
         let is_down = response.is_pointer_button_down_on() && ui.input(|input| input.pointer.primary_down());
         let places = ui.input(|input| input.pointer.press_origin().zip(input.pointer.interact_pos()));
         let is_drawing = match places.filter(|(origin, _)| is_down && upper.contains(*origin)) {

@@ -9,7 +9,7 @@ use super::{
     app::View,
     knob::change,
     theme,
-    widgets::{Icon, icon_button, number_field, text_button},
+    widgets::{Icon, icon_button, name_field, number_field, text_button},
 };
 use crate::{params::key_name, sampler::PlayMode, session::Change};
 
@@ -169,7 +169,7 @@ impl EditBar {
                     .hint_text("another sound")
                     .char_limit(MAX_PROMPT_CHARS)
                     .desired_width(300.0);
-                ui.add(field);
+                name_field(&ui.add(field), "The other sound");
                 ui.horizontal(|ui| {
                     ui.label(RichText::new("Share of the first").color(theme::dim()));
                     number_field(ui, &mut self.at, 0.0..=1.0, 0.5, 58.0, "Share of the first text");

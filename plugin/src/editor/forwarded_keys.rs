@@ -1,41 +1,88 @@
-//! Keys that the host keeps from the window and forwards by a call.
+//! Whose a key is, the window's or the host's, and keys that the host keeps from the window and forwards by a call.
 //!
 //! VST3 hosts (Reaper above all) grab Backspace, the arrows, Return, Escape and Space before the
-//! window sees them. While text is being typed they belong to the text; at all other times they
-//! are the host's, above all Space, which starts its transport.
-
-use std::sync::atomic::{AtomicBool, Ordering};
+//! window sees them. While text is being typed they belong to the text; a control that was chosen with Tab has those
+//! that move it. All others are the host's, above all Space, which starts its transport.
 
 use egui::{Event, Key};
 use nice_plug::editor::{Modifiers, VirtualKeyCode};
+use nice_plug_egui::{KeyCapture, NamedKey};
 use parking_lot::Mutex;
+
+/// Keys for sounds of the list that are chosen: a host might delete a track with them.
+const CHOICE_KEYS: [Key; 3] = [Key::Backspace, Key::Delete, Key::Escape];
+/// Keys for a control that was chosen with Tab.
+const CONTROL_KEYS: [Key; 7] =
+    [Key::Enter, Key::Escape, Key::Tab, Key::ArrowLeft, Key::ArrowRight, Key::ArrowUp, Key::ArrowDown];
+/// All of those as the window system calls them.
+const NAMED: [(Key, NamedKey); 9] = [
+    (Key::Backspace, NamedKey::Backspace),
+    (Key::Delete, NamedKey::Delete),
+    (Key::Escape, NamedKey::Escape),
+    (Key::Enter, NamedKey::Enter),
+    (Key::Tab, NamedKey::Tab),
+    (Key::ArrowLeft, NamedKey::ArrowLeft),
+    (Key::ArrowRight, NamedKey::ArrowRight),
+    (Key::ArrowUp, NamedKey::ArrowUp),
+    (Key::ArrowDown, NamedKey::ArrowDown),
+];
+
+/// What in the window keys are for; written each frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Text is being typed: every key is for it.
+    pub text: bool,
+    /// Sounds of the list are chosen, to be thrown away or not.
+    pub choice: bool,
+    /// A control was chosen with Tab.
+    pub control: bool,
+}
+
+impl Wanted {
+    /// Whether the window takes a key.
+    #[must_use]
+    pub fn takes(self, key: Key) -> bool {
+        self.text
+            || (self.choice && CHOICE_KEYS.contains(&key))
+            || (self.control && CONTROL_KEYS.contains(&key))
+    }
+
+    /// What to keep from the host.
+    #[must_use]
+    pub fn capture(self) -> KeyCapture {
+        if self.text {
+            return KeyCapture::CaptureAll;
+        }
+        let taken = NAMED.into_iter().filter(|(key, _)| self.takes(*key));
+        KeyCapture::CaptureKeys(taken.map(|(_, name)| nice_plug_egui::Key::Named(name)).collect())
+    }
+}
 
 /// Keys waiting for the next frame.
 #[derive(Debug, Default)]
-pub struct ForwardedKeys {
-    /// Whether a text field has the focus; written by the window each frame.
-    typing: AtomicBool,
-    /// Whether sounds of the list are chosen, so that Escape and Delete are for them.
-    choosing: AtomicBool,
-    events: Mutex<Vec<Event>>,
+pub struct ForwardedKeys(Mutex<Waiting>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    wanted: Wanted,
+    events: Vec<Event>,
 }
 
 impl ForwardedKeys {
-    /// Says whether a text field has the focus, or else sounds of the list are chosen.
-    pub fn set_wanted(&self, typing: bool, choosing: bool) {
-        self.typing.store(typing, Ordering::Relaxed);
-        self.choosing.store(choosing, Ordering::Relaxed);
-        if !typing && !choosing {
-            self.events.lock().clear();
+    /// Says what keys are for.
+    pub fn set_wanted(&self, wanted: Wanted) {
+        let mut waiting = self.0.lock();
+        waiting.wanted = wanted;
+        if wanted == Wanted::default() {
+            waiting.events.clear();
         }
     }
 
     /// A key from the host. Answers whether the window takes it.
     pub fn offer(&self, key: VirtualKeyCode, is_down: bool, modifiers: Modifiers) -> bool {
         let Some(key) = translate(key) else { return false };
-        let is_for_choice = self.choosing.load(Ordering::Relaxed)
-            && matches!(key, Key::Backspace | Key::Delete | Key::Escape);
-        if !self.typing.load(Ordering::Relaxed) && !is_for_choice {
+        let mut waiting = self.0.lock();
+        if !waiting.wanted.takes(key) {
             return false;
         }
         let modifiers = translate_modifiers(modifiers);
@@ -49,18 +96,29 @@ impl ForwardedKeys {
         {
             return false;
         }
-        let mut events = self.events.lock();
-        events.push(Event::Key { key, physical_key: None, pressed: is_down, repeat: false, modifiers });
+        waiting.events.push(Event::Key {
+            key,
+            physical_key: None,
+            pressed: is_down,
+            repeat: false,
+            modifiers,
+        });
         if is_down && key == Key::Space {
-            events.push(Event::Text(" ".to_owned()));
+            waiting.events.push(Event::Text(" ".to_owned()));
         }
         true
     }
 
     /// Adds the waiting keys to the input of the frame that begins, except for presses that came
-    /// to the window by themselves as well.
+    /// to the window by themselves as well. Takes Space out of it unless text is being typed: to egui it would be a
+    /// click on the control that was chosen with Tab, and to the host it starts the transport.
     pub fn deliver(&self, context: &egui::Context) {
-        let waiting = std::mem::take(&mut *self.events.lock());
+        if !context.text_edit_focused() {
+            context.input_mut(|input| {
+                input.events.retain(|event| !matches!(event, Event::Key { key: Key::Space, .. }));
+            });
+        }
+        let waiting = std::mem::take(&mut self.0.lock().events);
         if waiting.is_empty() {
             return;
         }
@@ -83,7 +141,7 @@ fn same(a: &Event, b: &Event) -> bool {
     }
 }
 
-/// The keys that edit text; all others are left to the host.
+/// The keys that edit text or move a control; all others are left to the host.
 fn translate(key: VirtualKeyCode) -> Option<Key> {
     Some(match key {
         VirtualKeyCode::Backspace => Key::Backspace,
@@ -128,7 +186,7 @@ mod tests {
             let mut output = context.run_ui(egui::RawInput::default(), |ui| {
                 forwarded.deliver(ui.ctx());
                 ui.add(egui::TextEdit::singleline(&mut text).id_salt("field")).request_focus();
-                forwarded.set_wanted(ui.ctx().egui_wants_keyboard_input(), false);
+                forwarded.set_wanted(Wanted { text: ui.ctx().text_edit_focused(), ..Wanted::default() });
             });
             output.textures_delta.clear();
         };
@@ -154,7 +212,7 @@ mod tests {
     fn without_a_text_field_every_key_is_the_hosts() {
         let forwarded = ForwardedKeys::default();
         assert!(!forwarded.offer(VirtualKeyCode::Space, true, Modifiers::empty()));
-        forwarded.set_wanted(true, false);
+        forwarded.set_wanted(Wanted { text: true, ..Wanted::default() });
         assert!(forwarded.offer(VirtualKeyCode::Space, true, Modifiers::empty()));
         assert!(!forwarded.offer(VirtualKeyCode::F5, true, Modifiers::empty()));
         assert!(!forwarded.offer(VirtualKeyCode::Space, true, Modifiers::ALT));
@@ -163,7 +221,7 @@ mod tests {
     #[test]
     fn while_sounds_are_chosen_the_keys_for_them_are_taken() {
         let forwarded = ForwardedKeys::default();
-        forwarded.set_wanted(false, true);
+        forwarded.set_wanted(Wanted { choice: true, ..Wanted::default() });
         for (key, is_taken) in [
             (VirtualKeyCode::Delete, true),
             (VirtualKeyCode::Escape, true),
@@ -172,7 +230,53 @@ mod tests {
         ] {
             assert_eq!(forwarded.offer(key, true, Modifiers::empty()), is_taken, "{key:?}");
         }
-        forwarded.set_wanted(false, false);
+        forwarded.set_wanted(Wanted::default());
         assert!(!forwarded.offer(VirtualKeyCode::Delete, true, Modifiers::empty()));
+    }
+    #[test]
+    fn a_control_that_was_chosen_has_the_keys_that_move_it_and_not_space() {
+        let forwarded = ForwardedKeys::default();
+        forwarded.set_wanted(Wanted { control: true, ..Wanted::default() });
+        for (key, is_taken) in [
+            (VirtualKeyCode::ArrowUp, true),
+            (VirtualKeyCode::Return, true),
+            (VirtualKeyCode::Tab, true),
+            (VirtualKeyCode::Space, false),
+            (VirtualKeyCode::Delete, false),
+            (VirtualKeyCode::Home, false),
+        ] {
+            assert_eq!(forwarded.offer(key, true, Modifiers::empty()), is_taken, "{key:?}");
+        }
+    }
+
+    /// Clicks of a button that was chosen with Tab, by a key that comes to the window by itself.
+    fn clicks(key: Key) -> usize {
+        let (context, forwarded) = (egui::Context::default(), ForwardedKeys::default());
+        let mut clicks = 0;
+        for pressed in [None, Some(true), Some(false)] {
+            let event = |pressed| Event::Key {
+                key,
+                physical_key: None,
+                pressed,
+                repeat: false,
+                modifiers: egui::Modifiers::NONE,
+            };
+            let input =
+                egui::RawInput { events: pressed.map(event).into_iter().collect(), ..Default::default() };
+            let mut output = context.run_ui(input, |ui| {
+                forwarded.deliver(ui.ctx());
+                let button = ui.button("a button");
+                clicks += usize::from(button.clicked());
+                button.request_focus();
+            });
+            output.textures_delta.clear();
+        }
+        clicks
+    }
+
+    #[test]
+    fn space_is_no_click_on_what_was_chosen_with_tab() {
+        assert_eq!(clicks(Key::Enter), 1);
+        assert_eq!(clicks(Key::Space), 0);
     }
 }

@@ -28,7 +28,7 @@ impl Keyboard {
     /// Draws the keys into `area` and plays them.
     pub fn show(&mut self, ui: &Ui, area: Rect, view: &View) {
         let keys = layout(area);
-        let response = ui.interact(area, ui.scope_id().with("keyboard"), Sense::click_and_drag());
+        let response = ui.interact(area, ui.scope_id().with("keyboard"), Sense::CLICK | Sense::DRAG);
         let pointer = response.interact_pointer_pos().or(response.hover_pos());
         // Black keys lie on top: the last one under the pointer counts.
         let under =

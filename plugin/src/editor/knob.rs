@@ -1,10 +1,14 @@
 //! Controls for parameters: the knob, and the field that can be dragged.
 //!
-//! Both are dragged up and down (or sideways; Shift for fine steps) and take text after a click on
-//! their value; a double click resets a knob.
+//! Both are dragged up and down (or sideways), turned by the wheel and by the arrow keys (Shift for fine steps), and
+//! take text after a click on their value, or Enter; a double click resets a knob.
 
 use egui::{
-    Align2, Id, Key, Painter, Pos2, Rect, Response, Sense, Stroke, TextEdit, Ui, WidgetInfo, pos2, vec2,
+    Align2, Event, EventFilter, Id, Key, MouseWheelUnit, Painter, Pos2, Rect, Response, Sense, Stroke,
+    TextEdit, Ui, WidgetInfo, pos2,
+    text::{CCursor, CCursorRange},
+    text_edit::TextEditState,
+    vec2,
 };
 use nice_plug::prelude::{Param, ParamSetter};
 
@@ -12,6 +16,10 @@ use super::{theme, widgets::focus_ring};
 
 /// Angle of either end from straight up, in radians.
 const SWEEP: f32 = 2.4;
+/// Points of a smooth wheel's way that make a step.
+const POINTS_A_STEP: f32 = 30.0;
+/// Most steps in a frame.
+const MOST_STEPS: usize = 100;
 
 /// A knob with its label above and its value below, filling `rect`.
 pub fn knob<P: Param>(ui: &mut Ui, rect: Rect, param: &P, setter: &ParamSetter, label: &str, hint: &str) {
@@ -27,14 +35,19 @@ pub fn knob<P: Param>(ui: &mut Ui, rect: Rect, param: &P, setter: &ParamSetter, 
     );
     let response = ui.interact(dial, id, Sense::click_and_drag());
     drag(ui, &response, param, setter, 1.0);
+    turn(ui, &response, param, setter, 1.0);
     let value = param.unmodulated_normalized_value();
     let zero = param.default_normalized_value();
     draw_dial(ui.painter(), centre, value, zero, response.hovered() || response.dragged());
     focus_ring(ui, dial.expand(2.0), &response);
     describe(&response, param, label);
-    response.on_hover_text(hint);
+    let is_entered = response.has_focus() && ui.input(|input| input.key_pressed(Key::Enter));
+    let response = response.on_hover_text(hint);
     let field = Rect::from_min_max(pos2(rect.left(), rect.bottom() - 18.0), rect.right_bottom());
-    value_field(ui, field, id, param, setter, theme::font(11.5));
+    // Not a stop of its own for Tab.
+    let value = ui.interact(field, id.with("value"), Sense::CLICK);
+    let typing = Typing { id, is_begun: value.clicked() || is_entered, is_hot: value.hovered(), most: 1.0 };
+    value_field(ui, field, param, setter, theme::font(11.5), &response, typing);
 }
 
 /// A field that shows a value, to be dragged or typed into, up to the normalised value `most`.
@@ -57,6 +70,7 @@ pub fn drag_field<P: Param>(
     ui.painter().rect_filled(fill, 0.0, theme::accent());
     if !is_typing(ui, id) {
         drag(ui, &response, param, setter, most);
+        turn(ui, &response, param, setter, most);
     }
     focus_ring(ui, rect, &response);
     describe(&response, param, label);
@@ -68,8 +82,8 @@ pub fn drag_field<P: Param>(
         theme::dim(),
     );
     let value = rect.with_min_x(label.right() + 4.0).with_max_x(rect.right() - 4.0);
-    let typing = value_field_in(ui, value, id, param, setter, theme::font(13.0), most, &response);
-    if !typing {
+    let typing = Typing { id, is_begun: response.clicked(), is_hot: response.hovered(), most };
+    if !value_field(ui, value, param, setter, theme::font(13.0), &response, typing) {
         response.on_hover_text(format!("{hint}\nDrag to change, click to type."));
     }
 }
@@ -103,6 +117,57 @@ fn drag<P: Param>(ui: &Ui, response: &Response, param: &P, setter: &ParamSetter,
     }
 }
 
+/// Steps the parameter, up to `most`, by the wheel over the control and by the arrow keys while it has the keyboard.
+fn turn<P: Param>(ui: &Ui, response: &Response, param: &P, setter: &ParamSetter, most: f32) {
+    let place = response.id.with("turned");
+    let is_over = response.contains_pointer() && !response.dragged();
+    let has_focus = response.has_focus();
+    if !is_over && !has_focus {
+        return;
+    }
+    if has_focus {
+        // Or egui would go on to the next control.
+        let arrows = EventFilter { horizontal_arrows: true, vertical_arrows: true, ..EventFilter::default() };
+        ui.memory_mut(|memory| memory.set_focus_lock_filter(response.id, arrows));
+    }
+    let mut turned = ui.data(|data| data.get_temp(place)).unwrap_or(0.0);
+    let is_fine = ui.input(|input| {
+        if is_over {
+            turned += input.events.iter().map(notches).sum::<f32>();
+        }
+        if has_focus {
+            let presses = |key| input.num_presses(key) as f32;
+            turned += presses(Key::ArrowUp) + presses(Key::ArrowRight);
+            turned -= presses(Key::ArrowDown) + presses(Key::ArrowLeft);
+        }
+        input.modifiers.shift
+    });
+    // What is less than a step waits for more.
+    let steps = turned.trunc();
+    ui.data_mut(|data| data.insert_temp(place, turned - steps));
+    let before = param.unmodulated_normalized_value().min(most);
+    let mut value = before;
+    for _ in 0..(steps.abs() as usize).min(MOST_STEPS) {
+        value = if steps > 0.0 {
+            param.next_normalized_step(value, is_fine).min(most)
+        } else {
+            param.previous_normalized_step(value, is_fine)
+        };
+    }
+    if value != before {
+        change(param, setter, value);
+    }
+}
+
+/// Steps of the wheel in an event, upwards.
+fn notches(event: &Event) -> f32 {
+    match event {
+        Event::MouseWheel { unit: MouseWheelUnit::Line | MouseWheelUnit::Page, delta, .. } => delta.y,
+        Event::MouseWheel { unit: MouseWheelUnit::Point, delta, .. } => delta.y / POINTS_A_STEP,
+        _ => 0.0,
+    }
+}
+
 /// Sets a value as one gesture.
 pub fn change<P: Param>(param: &P, setter: &ParamSetter, normalized: f32) {
     setter.begin_set_parameter(param);
@@ -116,47 +181,54 @@ fn typed(id: Id) -> Id {
 }
 
 fn is_typing(ui: &Ui, id: Id) -> bool {
-    ui.data(|data| data.get_temp::<String>(typed(id)).is_some())
+    ui.data(|data| data.get_temp::<Typed>(typed(id)).is_some())
 }
 
-/// The value as text; a click turns it into a text field.
+/// How text is typed into a control.
+struct Typing {
+    /// What the text is kept by.
+    id: Id,
+    /// Whether it is to begin now.
+    is_begun: bool,
+    /// Whether it would begin with a click now.
+    is_hot: bool,
+    /// Up to which normalised value.
+    most: f32,
+}
+
+/// Text that is being typed.
+#[derive(Clone)]
+struct Typed {
+    text: String,
+    /// Whether the control gets the keyboard back afterwards: it was chosen with Tab.
+    is_chosen: bool,
+}
+
+/// The value of the control `response` as text, or the text field that `typing` turns it into. Answers whether text is
+/// being typed.
 fn value_field<P: Param>(
     ui: &mut Ui,
     rect: Rect,
-    id: Id,
     param: &P,
     setter: &ParamSetter,
     font: egui::FontId,
-) {
-    let response = ui.interact(rect, id.with("value"), Sense::click());
-    value_field_in(ui, rect, id, param, setter, font, 1.0, &response);
-}
-
-/// As [`value_field`], up to the normalised value `most` and on a response of the caller's. Answers whether text is
-/// being typed.
-#[allow(clippy::too_many_arguments)] // the parts of one control
-fn value_field_in<P: Param>(
-    ui: &mut Ui,
-    rect: Rect,
-    id: Id,
-    param: &P,
-    setter: &ParamSetter,
-    font: egui::FontId,
-    most: f32,
     response: &Response,
+    typing: Typing,
 ) -> bool {
-    let shown = param.normalized_value_to_string(param.unmodulated_normalized_value().min(most), true);
-    let place = typed(id);
-    let Some(mut text) = ui.data(|data| data.get_temp::<String>(place)) else {
-        let colour = if response.hovered() { theme::accent_text() } else { theme::text() };
-        ui.painter().text(rect.center(), Align2::CENTER_CENTER, &shown, font, colour);
-        if response.clicked() {
-            ui.data_mut(|data| data.insert_temp(place, shown));
+    let (place, edit_id) = (typed(typing.id), typing.id.with("edit"));
+    let Some(mut typed) = ui.data(|data| data.get_temp::<Typed>(place)) else {
+        let value = param.unmodulated_normalized_value().min(typing.most);
+        let text = param.normalized_value_to_string(value, true);
+        let colour = if typing.is_hot { theme::accent_text() } else { theme::text() };
+        ui.painter().text(rect.center(), Align2::CENTER_CENTER, &text, font, colour);
+        if typing.is_begun {
+            let typed = Typed { text, is_chosen: response.has_focus() };
+            ui.data_mut(|data| data.insert_temp(place, typed));
         }
         return false;
     };
-    let edit = TextEdit::singleline(&mut text)
-        .id(id.with("edit"))
+    let edit = TextEdit::singleline(&mut typed.text)
+        .id(edit_id)
         .font(font)
         .align(Align2::CENTER_CENTER)
         .margin(egui::Margin::symmetric(2, 0));
@@ -164,16 +236,26 @@ fn value_field_in<P: Param>(
     if !edit.has_focus() && !edit.lost_focus() {
         edit.request_focus();
     }
+    if edit.gained_focus() {
+        // All of it is marked: what is typed takes its place.
+        let mut state = TextEditState::load(ui.ctx(), edit_id).unwrap_or_default();
+        let end = CCursor::new(typed.text.chars().count());
+        state.cursor.set_char_range(Some(CCursorRange::two(CCursor::default(), end)));
+        state.store(ui.ctx(), edit_id);
+    }
     if edit.lost_focus() {
+        let is_pressed = |key| ui.input(|input| input.key_pressed(key));
+        let is_kept = is_pressed(Key::Escape);
         // Escape keeps the old value, everything else takes what can be read.
-        if !ui.input(|i| i.key_pressed(Key::Escape))
-            && let Some(value) = param.string_to_normalized_value(&text)
-        {
-            change(param, setter, value.min(most));
+        if !is_kept && let Some(value) = param.string_to_normalized_value(&typed.text) {
+            change(param, setter, value.min(typing.most));
         }
-        ui.data_mut(|data| data.remove::<String>(place));
+        if typed.is_chosen && (is_kept || is_pressed(Key::Enter)) {
+            response.request_focus();
+        }
+        ui.data_mut(|data| data.remove::<Typed>(place));
     } else {
-        ui.data_mut(|data| data.insert_temp(place, text));
+        ui.data_mut(|data| data.insert_temp(place, typed));
     }
     true
 }

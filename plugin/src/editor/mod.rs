@@ -57,7 +57,7 @@ use nice_plug_egui::{
 
 use crate::{params::SoundLocdParams, plugin::SharedGuiContext, session::Session, standalone};
 use app::App;
-use forwarded_keys::ForwardedKeys;
+use forwarded_keys::{ForwardedKeys, Wanted};
 use waker::Waker;
 
 /// Size of the window when it first opens, in logical pixels.
@@ -248,7 +248,7 @@ impl EditorHandle for SoundLocdEditorHandle {
 
 impl Drop for SoundLocdEditorHandle {
     fn drop(&mut self) {
-        self.keys.set_wanted(false, false);
+        self.keys.set_wanted(Wanted::default());
         self.waker.close();
     }
 }

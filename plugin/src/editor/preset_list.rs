@@ -10,7 +10,7 @@ use super::{
     app::View,
     pack_menu::in_lines,
     theme,
-    widgets::{Icon, icon_button, text_button},
+    widgets::{Icon, icon_button, name_field, text_button},
 };
 use crate::{
     params::SoundLocdParams,
@@ -76,7 +76,7 @@ impl PresetList {
                 .char_limit(MAX_NAME_CHARS)
                 .margin(theme::FIELD_MARGIN);
             let response = ui.add_sized(vec2(width - 165.0, theme::CONTROL_HEIGHT), edit);
-            response.widget_info(|| WidgetInfo::labeled(Role::TextInput, true, "Name of a new preset"));
+            name_field(&response, "Name of a new preset");
             let is_named = !self.name.trim().is_empty();
             let there = presets::of_name(&listed, &self.name);
             let (word, hint) = match there {

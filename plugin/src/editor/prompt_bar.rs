@@ -15,7 +15,7 @@ use super::{
     app::View,
     pack_menu::in_lines,
     prompts, theme,
-    widgets::{Icon, focus_ring, icon_button_at},
+    widgets::{Icon, focus_ring, icon_button_at, name_field},
 };
 use crate::{
     preferences::{self, Preferences},
@@ -91,6 +91,7 @@ impl PromptBar {
             .align(Align2::LEFT_CENTER)
             .char_limit(MAX_PROMPT_CHARS);
         let response = ui.place(field, edit);
+        name_field(&response, "Prompt");
         if response.changed() {
             self.browsing = None;
             // Pasted text may have lines.
@@ -169,6 +170,7 @@ impl PromptBar {
             .align(Align2::LEFT_CENTER)
             .char_limit(MAX_PROMPT_CHARS);
         let response = ui.place(field, edit);
+        name_field(&response, "Avoid");
         let at = field.left_center() + vec2(12.0, 0.0);
         ui.painter().text(at, Align2::LEFT_CENTER, "Avoid", theme::font(12.0), theme::dim());
         if response.changed() {

@@ -9,7 +9,7 @@ use super::{
     knob::{change, drag_field},
     menu::Menu,
     pack_menu, theme,
-    widgets::{Icon, icon_button_at, segmented},
+    widgets::{Icon, icon_button_at, name_field, segmented},
 };
 use crate::{packs::Standing, params::Quality, session::random_seed};
 use nice_plug::prelude::Param;
@@ -122,6 +122,7 @@ impl SettingsBar {
             .align(Align2::RIGHT_CENTER)
             .margin(theme::FIELD_MARGIN);
         let response = ui.place(rect, edit);
+        name_field(&response, "Seed");
         ui.painter().text(
             rect.left_center() + vec2(8.0, 0.0),
             Align2::LEFT_CENTER,

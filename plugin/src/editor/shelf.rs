@@ -12,7 +12,7 @@ use super::{
     pad_strip::Dragged,
     sound_menu::{self, Sound},
     theme,
-    widgets::{Icon, filled_star, focus_ring, icon_button, icon_button_at},
+    widgets::{Icon, filled_star, focus_ring, icon_button, icon_button_at, name_field},
 };
 use crate::library::{self, Entry, Filter, LibraryWorker, Search};
 
@@ -102,7 +102,9 @@ impl Shelf {
             .hint_text("Search")
             .margin(theme::FIELD_MARGIN)
             .desired_width(f32::INFINITY);
-        is_other | ui.add_sized(ui.available_size(), field).changed()
+        let response = ui.add_sized(ui.available_size(), field);
+        name_field(&response, "Search the library");
+        is_other | response.changed()
     }
 
     /// The button for tags and the list that it opens; whether others were chosen.

@@ -10,7 +10,7 @@ use egui::{
 use super::{
     app::View,
     theme,
-    widgets::{Icon, icon_button_at, text_button},
+    widgets::{Icon, icon_button_at, name_field, text_button},
 };
 use crate::{
     library::{Entry, LibraryWorker},
@@ -196,6 +196,7 @@ fn edit(ui: &mut Ui, view: &View, library: &LibraryWorker, entry: &Entry, sound:
     let field = TextEdit::singleline(&mut text).id(field_id()).hint_text(hint).char_limit(MOST_CHARS);
     let response =
         ui.add(field.margin(theme::FIELD_MARGIN).background_color(theme::well()).desired_width(WIDTH));
+    name_field(&response, title);
     let is_entered = response.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter));
     let editing = match editing {
         Editing::Name(_) => Editing::Name(text),

@@ -127,8 +127,13 @@ pub fn number_field(
     ui.painter().rect_filled(track, 0.0, theme::line());
     ui.painter().rect_filled(track.with_max_x(track.left() + track.width() * share), 0.0, theme::accent());
     focus_ring(ui, response.rect, &response);
-    ui.ctx().accesskit_node_builder(response.id, |node| node.set_label(name));
+    name_field(&response, name);
     (response, is_over)
+}
+
+/// What screen readers call a field, beside what is in it.
+pub fn name_field(response: &Response, name: &str) {
+    response.ctx.accesskit_node_builder(response.id, |node| node.set_label(name));
 }
 
 /// Draws a picture into a square.

@@ -10,6 +10,7 @@ mod library;
 mod panels;
 mod raster;
 mod stage;
+mod tab;
 
 pub use raster::Rasteriser;
 pub use stage::Stage;

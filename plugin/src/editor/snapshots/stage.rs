@@ -27,7 +27,7 @@ use crate::{
 /// The look and the preferences are the program's: one stage at a time.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// A host that keeps nothing.
+/// A host that sets parameters and keeps nothing else.
 struct NoHost;
 
 #[allow(unsafe_code)]
@@ -36,7 +36,10 @@ impl GuiContextInner for NoHost {
         PluginApi::Standalone
     }
     unsafe fn raw_begin_set_parameter(&self, _: ParamPtr) {}
-    unsafe fn raw_set_parameter_normalized(&self, _: ParamPtr, _: f32) {}
+    unsafe fn raw_set_parameter_normalized(&self, parameter: ParamPtr, value: f32) {
+        // SAFETY: the parameters live as long as the stage.
+        unsafe { parameter._internal_set_normalized_value(value) };
+    }
     unsafe fn raw_end_set_parameter(&self, _: ParamPtr) {}
     fn get_state(&self) -> PluginState {
         PluginState { version: String::new(), params: Default::default(), fields: Default::default() }
@@ -51,6 +54,8 @@ pub struct Stage {
     pub harness: Harness<'static, App>,
     /// What is behind it.
     pub session: Arc<Session>,
+    /// The knobs.
+    pub params: Arc<SoundLocdParams>,
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -68,7 +73,7 @@ impl Stage {
         let listed = presets::list(None).into_iter().chain([own]).collect();
         session.with(|model| model.presets.listed = Some(Arc::new(listed)));
         let params = Arc::new(SoundLocdParams::new(Arc::clone(&session)));
-        let app = App::new(Arc::clone(&session), params, Arc::default(), Arc::default());
+        let app = App::new(Arc::clone(&session), Arc::clone(&params), Arc::default(), Arc::default());
         let context = GuiContext::new(Arc::new(NoHost));
         let harness = Harness::builder()
             .with_size(size)
@@ -88,7 +93,7 @@ impl Stage {
                 },
                 app,
             );
-        Self { harness, session, _alone: alone }
+        Self { harness, session, params, _alone: alone }
     }
 
     /// The size in which the window opens.
