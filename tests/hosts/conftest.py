@@ -30,6 +30,7 @@ def pytest_addoption(parser):
     parser.addoption("--state", required=True, type=pathlib.Path, help="a plugin state with a 440 Hz sine")
     parser.addoption("--peft", type=pathlib.Path, help="folder that the program peft_folder wrote")
     parser.addoption("--drag", required=True, type=pathlib.Path, help="the plugin's example that files are dragged from")
+    parser.addoption("--standalone", type=pathlib.Path, help="the standalone program, if it was built")
     parser.addoption("--artifacts", required=True, type=pathlib.Path, help="folder for screenshots")
 
 

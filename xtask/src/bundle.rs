@@ -31,13 +31,19 @@ pub struct Bundles {
     pub clap: PathBuf,
     /// A folder everywhere.
     pub vst3: PathBuf,
+    /// The program that needs no DAW, if it was asked for.
+    pub standalone: PathBuf,
 }
 
 impl Bundles {
     /// Where the bundles lie inside the build folder `target`, built or not.
     pub fn in_target(target: &Path) -> Self {
         let home = target.join("bundled");
-        Self { clap: home.join(format!("{NAME}.clap")), vst3: home.join(format!("{NAME}.vst3")) }
+        Self {
+            clap: home.join(format!("{NAME}.clap")),
+            vst3: home.join(format!("{NAME}.vst3")),
+            standalone: home.join(format!("{STANDALONE}{}", std::env::consts::EXE_SUFFIX)),
+        }
     }
 }
 
@@ -72,9 +78,9 @@ pub fn build(args: &Args) -> Result<Bundles> {
     }
     if args.standalone {
         let program = format!("{STANDALONE}{}", std::env::consts::EXE_SUFFIX);
-        let built = target.join(if args.debug { "debug" } else { "release" }).join(&program);
-        let beside = target.join("bundled").join(&program);
-        std::fs::copy(&built, &beside)
+        let built = target.join(if args.debug { "debug" } else { "release" }).join(program);
+        let beside = &bundles.standalone;
+        std::fs::copy(&built, beside)
             .with_context(|| format!("could not copy {} to {}", built.display(), beside.display()))?;
         println!("Created a program at '{}'", beside.display());
     }

@@ -40,6 +40,22 @@ const LIBRARIES: &[&str] = &[
     "gir1.2-gtk-3.0",
 ];
 
+/// What the standalone program is compiled with on Linux.
+const AUDIO_LIBRARIES: &[&str] = &["pkg-config", "libasound2-dev", "libjack-jackd2-dev"];
+
+/// Whether the standalone program can be compiled.
+pub fn has_audio_libraries() -> bool {
+    let found = !cfg!(target_os = "linux")
+        || Command::new("pkg-config")
+            .args(["--exists", "alsa"])
+            .status()
+            .is_ok_and(|status| status.success());
+    if !found {
+        println!("The standalone program is left out: it is compiled with {}.", AUDIO_LIBRARIES.join(" "));
+    }
+    found
+}
+
 /// Makes sure that the host tests' programs are there.
 ///
 /// # Errors
@@ -67,7 +83,8 @@ pub fn provide_tools(install: bool) -> Result<()> {
 
 /// All Debian packages of the host tests.
 fn packages() -> Vec<&'static str> {
-    TOOLS.iter().map(|tool| tool.package).chain(LIBRARIES.iter().copied()).collect()
+    let libraries = LIBRARIES.iter().chain(AUDIO_LIBRARIES).copied();
+    TOOLS.iter().map(|tool| tool.package).chain(libraries).collect()
 }
 
 /// Installs the packages with apt-get, through sudo where needed.
@@ -109,8 +126,8 @@ fn which(program: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// Runs the tests under `tests/hosts/` on the bundles.
-pub fn run() -> Result<Tally> {
+/// Runs the tests under `tests/hosts/` on the bundles, and on the standalone program if it was built.
+pub fn run(standalone: bool) -> Result<Tally> {
     let root = workspace::root()?;
     let target = workspace::target_dir()?;
     let tests = root.join("tests/hosts");
@@ -138,6 +155,7 @@ pub fn run() -> Result<Tally> {
             .arg(option("--peft", &peft))
             .arg(option("--drag", &programs.join("examples/drag")))
             .arg(option("--artifacts", &artifacts))
+            .args(standalone.then(|| option("--standalone", &bundles.standalone)))
             .arg(".")
             .env("PYTHONDONTWRITEBYTECODE", "1"),
     )
