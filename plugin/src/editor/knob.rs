@@ -4,8 +4,8 @@
 //! take text after a click on their value, or Enter; a double click resets a knob.
 
 use egui::{
-    Align2, Event, EventFilter, Id, Key, MouseWheelUnit, Painter, Pos2, Rect, Response, Sense, Stroke,
-    TextEdit, Ui, WidgetInfo, pos2,
+    Align2, Event, EventFilter, Id, Key, MouseWheelUnit, Painter, Pos2, Rect, RectAlign, Response, Sense,
+    Stroke, TextEdit, Tooltip, Ui, WidgetInfo, pos2,
     text::{CCursor, CCursorRange},
     text_edit::TextEditState,
     vec2,
@@ -42,12 +42,20 @@ pub fn knob<P: Param>(ui: &mut Ui, rect: Rect, param: &P, setter: &ParamSetter, 
     focus_ring(ui, dial.expand(2.0), &response);
     describe(&response, param, label);
     let is_entered = response.has_focus() && ui.input(|input| input.key_pressed(Key::Enter));
-    let response = response.on_hover_text(hint);
+    hint_above(rect, &response, hint);
     let field = Rect::from_min_max(pos2(rect.left(), rect.bottom() - 18.0), rect.right_bottom());
     // Not a stop of its own for Tab.
     let value = ui.interact(field, id.with("value"), Sense::CLICK);
     let typing = Typing { id, is_begun: value.clicked() || is_entered, is_hot: value.hovered(), most: 1.0 };
     value_field(ui, field, param, setter, theme::font(11.5), &response, typing);
+}
+
+/// Shows the hint above the control in `rect`: below, it would hide the value, while the wheel turns it.
+fn hint_above(rect: Rect, response: &Response, hint: &str) {
+    response.ctx.accesskit_node_builder(response.id, |node| node.set_description(hint));
+    let mut tip = Tooltip::for_enabled(response);
+    tip.popup = tip.popup.anchor(rect).align(RectAlign::TOP);
+    tip.show(|ui| ui.label(hint));
 }
 
 /// A field that shows a value, to be dragged or typed into, up to the normalised value `most`.

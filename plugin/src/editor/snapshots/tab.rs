@@ -133,4 +133,10 @@ fn the_wheel_turns_what_is_under_the_pointer() {
         stage.params.pads.pad(0).velocity_amount.default_normalized_value(),
         "its neighbour moved"
     );
+
+    // The hint does not hide what the wheel changes.
+    stage.harness.run_steps(20);
+    let hint = stage.harness.get_by_label("The key that plays the sound as it is").rect();
+    let knob = stage.harness.get_by_label("Root").rect();
+    assert!(hint.bottom() <= knob.top(), "{hint:?} over {knob:?}");
 }
