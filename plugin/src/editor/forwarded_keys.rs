@@ -233,6 +233,7 @@ mod tests {
         forwarded.set_wanted(Wanted::default());
         assert!(!forwarded.offer(VirtualKeyCode::Delete, true, Modifiers::empty()));
     }
+
     #[test]
     fn a_control_that_was_chosen_has_the_keys_that_move_it_and_not_space() {
         let forwarded = ForwardedKeys::default();

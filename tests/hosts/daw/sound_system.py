@@ -1,5 +1,6 @@
 """A sound system without a sound card, with a musician's keyboard and ears."""
 
+import itertools
 import os
 import pathlib
 import subprocess
@@ -20,8 +21,11 @@ ATTEMPTS = 10
 class SoundSystem:
     """A JACK server with its dummy driver, beside any that the user has: a context manager."""
 
+    _numbers = itertools.count()
+
     def __init__(self):
-        self._name = f"soundlocd-{os.getpid()}"
+        # Each time another: JACK takes one that had to be killed for one that still runs.
+        self._name = f"soundlocd-{os.getpid()}-{next(self._numbers)}"
         # With this its clients find it.
         self.environment = {"JACK_DEFAULT_SERVER": self._name, "JACK_NO_START_SERVER": "1"}
 
@@ -43,6 +47,7 @@ class SoundSystem:
             self._server.wait(10)
         except subprocess.TimeoutExpired:
             self._server.kill()
+            self._server.wait()
 
     def is_confused(self) -> bool:
         """Whether the server has read nonsense from a client: then the client is thrown out, whatever it plays."""
