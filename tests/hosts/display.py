@@ -102,12 +102,13 @@ class Window:
             find("Height"),
         )
 
-    def click(self, x: float, y: float, times: int = 1):
+    def click(self, x: float, y: float, times: int = 1, then: list[str] = ()):
+        """`then` is what xdotool does right after."""
         left, top, width, height = self.geometry()
         position = (str(round(left + x * width)), str(round(top + y * height)))
         self.display.run("xdotool", "mousemove", *position)
         time.sleep(0.2)
-        self.display.run("xdotool", "click", "--repeat", str(times), "--delay", "120", "1")
+        self.display.run("xdotool", "click", "--repeat", str(times), "--delay", "120", "1", *then)
         time.sleep(0.3)
 
     def open_menu(self, x: float, y: float):

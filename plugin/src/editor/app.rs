@@ -1,6 +1,6 @@
 //! The contents of the window: which areas there are and where.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use egui::{Align, Layout, Rect, Sense, Ui, UiBuilder, pos2, vec2};
 use nice_plug::{context::gui::GuiContext, prelude::ParamSetter};
@@ -22,6 +22,7 @@ use super::{
     settings_bar::SettingsBar,
     sound_list::SoundList,
     theme,
+    typing_focus::TypingFocus,
     waker::Waker,
 };
 use crate::{
@@ -94,6 +95,7 @@ pub struct App {
     params: Arc<SoundLocdParams>,
     keys: Arc<ForwardedKeys>,
     waker: Arc<Waker>,
+    typing_focus: TypingFocus,
     gui_context: Option<GuiContext>,
     prompt_bar: PromptBar,
     settings_bar: SettingsBar,
@@ -121,6 +123,7 @@ impl App {
             params,
             keys,
             waker,
+            typing_focus: TypingFocus::default(),
             gui_context: None,
             prompt_bar: PromptBar::default(),
             settings_bar: SettingsBar::default(),
@@ -236,6 +239,12 @@ impl NiceEguiApp for App {
         let wanted = Wanted { text, choice: !text && self.sounds.has_choice(), control };
         self.keys.set_wanted(wanted);
         frame.set_key_capture(wanted.capture());
+        let is_pressed = ui.input(|input| input.pointer.any_pressed());
+        let window = frame.baseview_window();
+        if self.typing_focus.look(is_pressed, text, window.has_focus(), Instant::now()) {
+            // A window that is hidden meanwhile has no use for keys.
+            let _ = window.focus();
+        }
     }
 }
 

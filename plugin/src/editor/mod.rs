@@ -36,6 +36,7 @@ mod sound_menu;
 mod takes;
 mod theme;
 mod tray_choice;
+mod typing_focus;
 mod waker;
 mod widgets;
 

@@ -782,7 +782,8 @@ impl<A: App> WindowHandler for EguiWindow<A> {
             baseview::Event::Mouse(baseview::MouseEvent::ButtonPressed { .. })
         ) && !self.window.has_focus()
         {
-            self.window.focus().unwrap();
+            // SoundLoCD: a window that is being hidden is refused the focus, which is no reason to panic.
+            let _ = self.window.focus();
         }
 
         let mut egui_input = self.egui_input.borrow_mut();
