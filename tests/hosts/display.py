@@ -111,6 +111,16 @@ class Window:
         self.display.run("xdotool", "click", "--repeat", str(times), "--delay", "120", "1", *then)
         time.sleep(0.3)
 
+    def hold(self, x: float, y: float, while_held):
+        """Holds the first button for half a second, and for as long as `while_held()` takes."""
+        left, top, width, height = self.geometry()
+        self.display.run("xdotool", "mousemove", str(round(left + x * width)), str(round(top + y * height)))
+        self.display.run("xdotool", "mousedown", "1")
+        time.sleep(0.5)
+        while_held()
+        self.display.run("xdotool", "mouseup", "1")
+        time.sleep(0.3)
+
     def open_menu(self, x: float, y: float):
         """Clicks with the other button."""
         left, top, width, height = self.geometry()

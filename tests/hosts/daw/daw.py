@@ -6,6 +6,7 @@ Nothing of the user's is read or written.
 import argparse
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -58,6 +59,11 @@ class Daw:
         for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
             display.environment.pop(name, None)
         self.environment = display.environment
+
+    def move(self, sound: SoundSystem, display: Display):
+        """To another sound system and display, as on another day."""
+        self.sound, self.display = sound, display
+        self.environment |= sound.environment | {"DISPLAY": display.name}
 
     def run(self, *command) -> str:
         """Runs a program of the DAW's and returns what it prints."""
@@ -122,19 +128,19 @@ class Daw:
             os.killpg(self.process.pid, signal.SIGKILL)
 
 
-def in_a_new_home(session):
-    """What `session(home, sound, display)` returns; from the beginning again where JACK and the DAW misunderstood each other.
+def until_jack_keeps_it(part):
+    """What `part(sound, display)` returns; from its beginning again where JACK and the DAW misunderstood each other.
 
     Ardour 7.3 talks to JACK 1.9.21 from several threads at a time, and on some machines JACK soon reads nonsense then.
     """
     for left in reversed(range(ATTEMPTS)):
-        with tempfile.TemporaryDirectory() as home, SoundSystem() as sound, Display(SCREEN) as display:
+        with SoundSystem() as sound, Display(SCREEN) as display:
             try:
-                return session(pathlib.Path(home), sound, display)
+                return part(sound, display)
             except (AssertionError, subprocess.TimeoutExpired):
                 if not left or not sound.is_confused():
                     raise
-                print("JACK lost the DAW: once more, from the beginning", flush=True)
+                print("JACK lost the DAW: once more", flush=True)
 
 
 def main(daw_class, bundle: str, screenshot: str):
@@ -146,38 +152,64 @@ def main(daw_class, bundle: str, screenshot: str):
     picture = arguments.screenshot
     picture.parent.mkdir(parents=True, exist_ok=True)
 
-    def session(home: pathlib.Path, sound: SoundSystem, display: Display):
-        daw = daw_class(home, display, sound, arguments.bundle.resolve())
-        try:
-            daw.open()
-            editor = daw.open_plugin()
-            editor.type_prompt()
-            editor.press_return()
-            editor.wait_until_still()
-            before = daw.play()
-            peaks = np.abs(before).max(axis=1)
-            assert np.isfinite(before).all() and (peaks > 0.05).all(), peaks
-            print(f"generated and played: peaks {peaks}", flush=True)
-            display.screenshot(picture)
-            daw.drag_out(editor)
-            display.screenshot(picture.with_stem(picture.stem + "-dropped"))
-            daw.save()
-            daw.quit()
-            # The plugin's own state is not plain text: this is the file that was dropped.
-            assert SOUND in daw.session.read_text(errors="replace"), "the sound that was dropped is not in the session"
-            print("dragged from the window to the canvas", flush=True)
-            daw.open()
-            after = daw.play()
-            display.screenshot(picture.with_stem(picture.stem + "-reopened"))
-            return before, after
-        except BaseException:
-            display.screenshot(picture.with_stem(picture.stem + "-failed"))
-            print(daw.log.read_text()[-3_000:] if daw.log.exists() else "it was not started")
-            raise
-        finally:
-            daw.stop()
+    def failed(daw: Daw):
+        daw.display.screenshot(picture.with_stem(picture.stem + "-failed"))
+        print(daw.log.read_text()[-3_000:] if daw.log.exists() else "it was not started")
+        print(daw.sound.log()[-3_000:])
 
-    before, after = in_a_new_home(session)
+    with tempfile.TemporaryDirectory() as folder:
+        home, saved = pathlib.Path(folder, "home"), pathlib.Path(folder, "saved")
+
+        def make(sound: SoundSystem, display: Display) -> tuple[Daw, np.ndarray]:
+            shutil.rmtree(home, ignore_errors=True)
+            home.mkdir()
+            daw = daw_class(home, display, sound, arguments.bundle.resolve())
+            try:
+                daw.open()
+                editor = daw.open_plugin()
+                editor.type_prompt()
+                editor.press_return()
+                editor.wait_until_still()
+                heard = daw.play()
+                peaks = np.abs(heard).max(axis=1)
+                assert np.isfinite(heard).all() and (peaks > 0.05).all(), peaks
+                print(f"generated and played: peaks {peaks}", flush=True)
+                display.screenshot(picture)
+                daw.drag_out(editor)
+                display.screenshot(picture.with_stem(picture.stem + "-dropped"))
+                daw.save()
+                daw.quit()
+                # The plugin's own state is not plain text: this is the file that was dropped.
+                session = daw.session.read_text(errors="replace")
+                assert SOUND in session, "the sound that was dropped is not in the session"
+                print("dragged from the window to the canvas", flush=True)
+                return daw, heard
+            except BaseException:
+                failed(daw)
+                raise
+            finally:
+                daw.stop()
+
+        daw, before = until_jack_keeps_it(make)
+        # With its FIFO, which only `cp` copies.
+        subprocess.run(["cp", "-a", home, saved], check=True)
+
+        def reopen(sound: SoundSystem, display: Display) -> np.ndarray:
+            shutil.rmtree(home)
+            subprocess.run(["cp", "-a", saved, home], check=True)
+            daw.move(sound, display)
+            try:
+                daw.open()
+                heard = daw.play()
+                display.screenshot(picture.with_stem(picture.stem + "-reopened"))
+                return heard
+            except BaseException:
+                failed(daw)
+                raise
+            finally:
+                daw.stop()
+
+        after = until_jack_keeps_it(reopen)
     before, after = (from_its_start(heard)[:, :COMPARED_FRAMES] for heard in (before, after))
     np.testing.assert_array_equal(after, before)
     print(f"after reopening the session: the same {before.size} samples")

@@ -51,7 +51,11 @@ class SoundSystem:
 
     def is_confused(self) -> bool:
         """Whether the server has read nonsense from a client: then the client is thrown out, whatever it plays."""
-        return b"CheckSize error" in os.pread(self._log.fileno(), 1 << 20, 0)
+        return "CheckSize error" in self.log()
+
+    def log(self) -> str:
+        """What the server has said so far."""
+        return os.pread(self._log.fileno(), 1 << 20, 0).decode(errors="replace")
 
     def play(self, keyboard: str | pathlib.Path, audio_ports: list[str], seconds: float = 4) -> np.ndarray:
         """Holds middle C for three quarters of the time: what comes out of the ports, [ports, frames], without any

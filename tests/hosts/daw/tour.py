@@ -6,6 +6,7 @@ canvas. Leaves a picture of each step, and prints how long the steps took. Needs
 
 import argparse
 import pathlib
+import tempfile
 import time
 
 import daw
@@ -25,8 +26,12 @@ def main():
     arguments = parser.parse_args()
     arguments.pictures.mkdir(parents=True, exist_ok=True)
 
-    def session(home: pathlib.Path, sound: SoundSystem, display: Display):
-        ardour = Ardour(home, display, sound, arguments.bundle.resolve())
+    def session(sound: SoundSystem, display: Display):
+        with tempfile.TemporaryDirectory() as home:
+            first_minute(Ardour(pathlib.Path(home), display, sound, arguments.bundle.resolve()))
+
+    def first_minute(ardour: Ardour):
+        display = ardour.display
         try:
             ardour.open()
             editor = ardour.open_plugin()
@@ -49,8 +54,7 @@ def main():
             assert editor.changes(before, 10), "a click on a prompt changed nothing"
             until_still()
             step(2, "made")
-            editor.window.click(*KEY)
-            step(3, "played")
+            editor.window.hold(*KEY, while_held=lambda: step(3, "played"))
             until_still()
             editor.window.click(*VARY)
             until_still()
@@ -60,14 +64,14 @@ def main():
             ardour.drag_out(editor)
             step(6, "dropped")
             ardour.save()
-            assert [path for path in home.glob("library/Sounds/*.wav")], "the library is empty"
+            assert [path for path in ardour.home.glob("library/Sounds/*.wav")], "the library is empty"
         except BaseException:
             display.screenshot(arguments.pictures / "tour-failed.png")
             raise
         finally:
             ardour.stop()
 
-    daw.in_a_new_home(session)
+    daw.until_jack_keeps_it(session)
 
 
 if __name__ == "__main__":
