@@ -13,7 +13,7 @@ use super::{
     display::Display,
     drag_out::DragOut,
     drop_in,
-    forwarded_keys::{ForwardedKeys, Wanted},
+    forwarded_keys::{ForwardedKeys, Wanted, keep_arrows},
     keyboard::Keyboard,
     menu::Menu,
     message, pack_menu,
@@ -150,6 +150,7 @@ impl App {
 
     /// Draws everything.
     pub(super) fn draw(&mut self, ui: &mut Ui, context: &GuiContext) {
+        keep_arrows(ui.ctx());
         self.menu.presets.follow(&self.session, &self.params, context);
         let view = View {
             session: &self.session,

@@ -4,7 +4,7 @@
 //! window sees them. While text is being typed they belong to the text; a control that was chosen with Tab has those
 //! that move it. All others are the host's, above all Space, which starts its transport.
 
-use egui::{Event, Key};
+use egui::{Event, EventFilter, Key};
 use nice_plug::editor::{Modifiers, VirtualKeyCode};
 use nice_plug_egui::{KeyCapture, NamedKey};
 use parking_lot::Mutex;
@@ -56,6 +56,20 @@ impl Wanted {
         let taken = NAMED.into_iter().filter(|(key, _)| self.takes(*key));
         KeyCapture::CaptureKeys(taken.map(|(_, name)| nice_plug_egui::Key::Named(name)).collect())
     }
+}
+
+/// Arrows set values. They do not go from one control to the next, where a further press would set another value; only
+/// in an open list they go through its entries. To be called before the controls, which may ask for more keys.
+pub fn keep_arrows(context: &egui::Context) {
+    if egui::Popup::is_any_open(context) {
+        return;
+    }
+    let arrows = EventFilter { horizontal_arrows: true, vertical_arrows: true, ..EventFilter::default() };
+    context.memory_mut(|memory| {
+        if let Some(focused) = memory.focused() {
+            memory.set_focus_lock_filter(focused, arrows);
+        }
+    });
 }
 
 /// Keys waiting for the next frame.

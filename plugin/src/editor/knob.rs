@@ -4,8 +4,8 @@
 //! take text after a click on their value, or Enter; a double click resets a knob.
 
 use egui::{
-    Align2, Event, EventFilter, Id, Key, MouseWheelUnit, Painter, Pos2, Rect, RectAlign, Response, Sense,
-    Stroke, TextEdit, Tooltip, Ui, WidgetInfo, pos2,
+    Align2, Event, Id, Key, MouseWheelUnit, Painter, Pos2, Rect, RectAlign, Response, Sense, Stroke,
+    TextEdit, Tooltip, Ui, WidgetInfo, pos2,
     text::{CCursor, CCursorRange},
     text_edit::TextEditState,
     vec2,
@@ -132,11 +132,6 @@ fn turn<P: Param>(ui: &Ui, response: &Response, param: &P, setter: &ParamSetter,
     let has_focus = response.has_focus();
     if !is_over && !has_focus {
         return;
-    }
-    if has_focus {
-        // Or egui would go on to the next control.
-        let arrows = EventFilter { horizontal_arrows: true, vertical_arrows: true, ..EventFilter::default() };
-        ui.memory_mut(|memory| memory.set_focus_lock_filter(response.id, arrows));
     }
     let mut turned = ui.data(|data| data.get_temp(place)).unwrap_or(0.0);
     let is_fine = ui.input(|input| {

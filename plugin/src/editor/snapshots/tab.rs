@@ -97,6 +97,24 @@ fn fields_are_set_by_the_keyboard_too() {
     assert_eq!(focused(&stage).as_deref(), Some("Length"));
 }
 
+#[test]
+fn arrows_on_a_button_set_nothing_and_go_nowhere() {
+    let mut stage = Stage::usual(false);
+    stage.harness.run_steps(3);
+    let values = |stage: &Stage| (stage.params.guidance.value(), stage.params.truncation.value());
+    let before = values(&stage);
+    tab_to(&mut stage, "Seed");
+    press(&mut stage, Modifiers::NONE, Key::Tab);
+    let button = focused(&stage).unwrap();
+    for key in
+        [Key::ArrowRight, Key::ArrowRight, Key::ArrowRight, Key::ArrowDown, Key::ArrowUp, Key::ArrowLeft]
+    {
+        press(&mut stage, Modifiers::NONE, key);
+        assert_eq!(focused(&stage).as_ref(), Some(&button), "{key:?}");
+    }
+    assert_eq!(values(&stage), before);
+}
+
 /// Turns the wheel over a place.
 fn wheel(stage: &mut Stage, at: Pos2, unit: MouseWheelUnit, up: f32) {
     stage.harness.hover_at(at);
