@@ -42,9 +42,14 @@ impl Bundles {
         Self {
             clap: home.join(format!("{NAME}.clap")),
             vst3: home.join(format!("{NAME}.vst3")),
-            standalone: home.join(format!("{STANDALONE}{}", std::env::consts::EXE_SUFFIX)),
+            standalone: home.join(program()),
         }
     }
+}
+
+/// The file of the standalone program.
+fn program() -> String {
+    format!("{STANDALONE}{}", std::env::consts::EXE_SUFFIX)
 }
 
 /// Runs `cargo xtask bundle`.
@@ -77,8 +82,7 @@ pub fn build(args: &Args) -> Result<Bundles> {
         }
     }
     if args.standalone {
-        let program = format!("{STANDALONE}{}", std::env::consts::EXE_SUFFIX);
-        let built = target.join(if args.debug { "debug" } else { "release" }).join(program);
+        let built = target.join(if args.debug { "debug" } else { "release" }).join(program());
         let beside = &bundles.standalone;
         std::fs::copy(&built, beside)
             .with_context(|| format!("could not copy {} to {}", built.display(), beside.display()))?;
