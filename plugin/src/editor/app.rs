@@ -22,7 +22,7 @@ use super::{
     settings_bar::SettingsBar,
     sound_list::SoundList,
     theme,
-    typing_focus::TypingFocus,
+    typing_focus::{Pointer, TypingFocus},
     waker::Waker,
 };
 use crate::{
@@ -240,9 +240,8 @@ impl NiceEguiApp for App {
         let wanted = Wanted { text, choice: !text && self.sounds.has_choice(), control };
         self.keys.set_wanted(wanted);
         frame.set_key_capture(wanted.capture());
-        let is_pressed = ui.input(|input| input.pointer.any_pressed());
-        let window = frame.baseview_window();
-        if self.typing_focus.look(is_pressed, text, window.has_focus(), Instant::now()) {
+        let (window, pointer) = (frame.baseview_window(), Pointer::now(ui.ctx()));
+        if self.typing_focus.look(pointer, text, window.has_focus(), Instant::now()) {
             // A window that is hidden meanwhile has no use for keys.
             let _ = window.focus();
         }
