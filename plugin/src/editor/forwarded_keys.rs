@@ -4,7 +4,7 @@
 //! window sees them. While text is being typed they belong to the text; a control that was chosen with Tab has those
 //! that move it. All others are the host's, above all Space, which starts its transport.
 
-use egui::{Event, EventFilter, Key};
+use egui::{Event, EventFilter, FocusDirection, Key};
 use nice_plug::editor::{Modifiers, VirtualKeyCode};
 use nice_plug_egui::{KeyCapture, NamedKey};
 use parking_lot::Mutex;
@@ -58,18 +58,25 @@ impl Wanted {
     }
 }
 
-/// Arrows set values. They do not go from one control to the next, where a further press would set another value; only
-/// in an open list they go through its entries. To be called before the controls, which may ask for more keys.
+/// Arrows set values. They do not go from one control to the next, where a further press would set another value. While
+/// a list is open, up and down go through its entries as Tab does (egui would go to what lies behind the list). To be
+/// called before the controls, which may ask for more keys.
 pub fn keep_arrows(context: &egui::Context) {
-    if egui::Popup::is_any_open(context) {
+    let Some(focused) = context.memory(|memory| memory.focused()) else { return };
+    let arrows = EventFilter { horizontal_arrows: true, vertical_arrows: true, ..EventFilter::default() };
+    context.memory_mut(|memory| memory.set_focus_lock_filter(focused, arrows));
+    if !egui::Popup::is_any_open(context) || context.text_edit_focused() {
         return;
     }
-    let arrows = EventFilter { horizontal_arrows: true, vertical_arrows: true, ..EventFilter::default() };
-    context.memory_mut(|memory| {
-        if let Some(focused) = memory.focused() {
-            memory.set_focus_lock_filter(focused, arrows);
-        }
-    });
+    let direction =
+        context.input(|input| match (input.key_pressed(Key::ArrowUp), input.key_pressed(Key::ArrowDown)) {
+            (true, false) => Some(FocusDirection::Previous),
+            (false, true) => Some(FocusDirection::Next),
+            _ => None,
+        });
+    if let Some(direction) = direction {
+        context.memory_mut(|memory| memory.move_focus(direction));
+    }
 }
 
 /// Keys waiting for the next frame.

@@ -115,6 +115,24 @@ fn arrows_on_a_button_set_nothing_and_go_nowhere() {
     assert_eq!(values(&stage), before);
 }
 
+#[test]
+fn up_and_down_go_through_an_open_list() {
+    const MENU: &str = "Presets, settings, About";
+    let mut stage = Stage::usual(false);
+    stage.harness.run_steps(3);
+    tab_to(&mut stage, MENU);
+    press(&mut stage, Modifiers::NONE, Key::Enter);
+    assert_eq!(focused(&stage).as_deref(), Some(MENU));
+    let mut go = |key, expected: &str| {
+        press(&mut stage, Modifiers::NONE, key);
+        assert_eq!(focused(&stage).as_deref(), Some(expected), "{key:?}");
+    };
+    go(Key::ArrowDown, "Found percussion");
+    go(Key::ArrowDown, "Doors and footsteps");
+    go(Key::ArrowUp, "Found percussion");
+    go(Key::ArrowUp, MENU);
+}
+
 /// Turns the wheel over a place.
 fn wheel(stage: &mut Stage, at: Pos2, unit: MouseWheelUnit, up: f32) {
     stage.harness.hover_at(at);
