@@ -102,19 +102,21 @@ class Window:
             find("Height"),
         )
 
+    def point(self, x: float, y: float, geometry: tuple[int, int, int, int] | None = None):
+        """Moves the mouse there; `geometry` as it was, if the window stays."""
+        left, top, width, height = geometry or self.geometry()
+        self.display.run("xdotool", "mousemove", str(round(left + x * width)), str(round(top + y * height)))
+
     def click(self, x: float, y: float, times: int = 1, then: list[str] = ()):
         """`then` is what xdotool does right after."""
-        left, top, width, height = self.geometry()
-        position = (str(round(left + x * width)), str(round(top + y * height)))
-        self.display.run("xdotool", "mousemove", *position)
+        self.point(x, y)
         time.sleep(0.2)
         self.display.run("xdotool", "click", "--repeat", str(times), "--delay", "120", "1", *then)
         time.sleep(0.3)
 
     def hold(self, x: float, y: float, while_held):
         """Holds the first button for half a second, and for as long as `while_held()` takes."""
-        left, top, width, height = self.geometry()
-        self.display.run("xdotool", "mousemove", str(round(left + x * width)), str(round(top + y * height)))
+        self.point(x, y)
         self.display.run("xdotool", "mousedown", "1")
         time.sleep(0.5)
         while_held()
@@ -123,9 +125,7 @@ class Window:
 
     def open_menu(self, x: float, y: float):
         """Clicks with the other button."""
-        left, top, width, height = self.geometry()
-        position = (str(round(left + x * width)), str(round(top + y * height)))
-        self.display.run("xdotool", "mousemove", *position)
+        self.point(x, y)
         time.sleep(0.2)
         self.display.run("xdotool", "click", "3")
         time.sleep(0.3)
@@ -140,12 +140,10 @@ class Window:
 
     def drag(self, start: tuple[float, float], end: tuple[float, float]):
         """Drags with the first button, as slowly as a hand."""
-        left, top, width, height = self.geometry()
+        geometry = self.geometry()
         for step in range(9):
             x, y = (a + (b - a) * step / 8 for a, b in zip(start, end))
-            self.display.run(
-                "xdotool", "mousemove", str(round(left + x * width)), str(round(top + y * height))
-            )
+            self.point(x, y, geometry)
             time.sleep(0.15)
             if step == 0:
                 self.display.run("xdotool", "mousedown", "1")

@@ -4,6 +4,7 @@ Nothing of the user's is read or written.
 """
 
 import argparse
+import contextlib
 import os
 import pathlib
 import shutil
@@ -123,6 +124,19 @@ class Daw:
         self.window.key("alt+F4")
         self.process.wait(60)
 
+    @contextlib.contextmanager
+    def watched(self, picture: pathlib.Path):
+        """Stops it at the end, and keeps what there is to be seen and read where something failed."""
+        try:
+            yield
+        except BaseException:
+            self.display.screenshot(picture)
+            print(self.log.read_text()[-3_000:] if self.log.exists() else "it was not started")
+            print(self.sound.log()[-3_000:])
+            raise
+        finally:
+            self.stop()
+
     def stop(self):
         if self.process and self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
@@ -152,10 +166,7 @@ def main(daw_class, bundle: str, screenshot: str):
     picture = arguments.screenshot
     picture.parent.mkdir(parents=True, exist_ok=True)
 
-    def failed(daw: Daw):
-        daw.display.screenshot(picture.with_stem(picture.stem + "-failed"))
-        print(daw.log.read_text()[-3_000:] if daw.log.exists() else "it was not started")
-        print(daw.sound.log()[-3_000:])
+    failed = picture.with_stem(picture.stem + "-failed")
 
     with tempfile.TemporaryDirectory() as folder:
         home, saved = pathlib.Path(folder, "home"), pathlib.Path(folder, "saved")
@@ -164,7 +175,7 @@ def main(daw_class, bundle: str, screenshot: str):
             shutil.rmtree(home, ignore_errors=True)
             home.mkdir()
             daw = daw_class(home, display, sound, arguments.bundle.resolve())
-            try:
+            with daw.watched(failed):
                 daw.open()
                 editor = daw.open_plugin()
                 editor.type_prompt()
@@ -184,11 +195,6 @@ def main(daw_class, bundle: str, screenshot: str):
                 assert SOUND in session, "the sound that was dropped is not in the session"
                 print("dragged from the window to the canvas", flush=True)
                 return daw, heard
-            except BaseException:
-                failed(daw)
-                raise
-            finally:
-                daw.stop()
 
         daw, before = until_jack_keeps_it(make)
         # With its FIFO, which only `cp` copies.
@@ -198,16 +204,11 @@ def main(daw_class, bundle: str, screenshot: str):
             shutil.rmtree(home)
             subprocess.run(["cp", "-a", saved, home], check=True)
             daw.move(sound, display)
-            try:
+            with daw.watched(failed):
                 daw.open()
                 heard = daw.play()
                 display.screenshot(picture.with_stem(picture.stem + "-reopened"))
                 return heard
-            except BaseException:
-                failed(daw)
-                raise
-            finally:
-                daw.stop()
 
         after = until_jack_keeps_it(reopen)
     before, after = (from_its_start(heard)[:, :COMPARED_FRAMES] for heard in (before, after))

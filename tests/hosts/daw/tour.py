@@ -28,48 +28,43 @@ def main():
 
     def session(sound: SoundSystem, display: Display):
         with tempfile.TemporaryDirectory() as home:
-            first_minute(Ardour(pathlib.Path(home), display, sound, arguments.bundle.resolve()))
+            ardour = Ardour(pathlib.Path(home), display, sound, arguments.bundle.resolve())
+            with ardour.watched(arguments.pictures / "tour-failed.png"):
+                first_minute(ardour)
 
     def first_minute(ardour: Ardour):
-        display = ardour.display
-        try:
-            ardour.open()
-            editor = ardour.open_plugin()
-            start, waited = time.monotonic(), 0.0
+        ardour.open()
+        editor = ardour.open_plugin()
+        start, waited = time.monotonic(), 0.0
 
-            def step(number: int, name: str):
-                seconds = time.monotonic() - start - waited
-                display.screenshot(arguments.pictures / f"tour-{number}-{name}.png")
-                print(f"{seconds:5.1f} s: {name}", flush=True)
+        def step(number: int, name: str):
+            seconds = time.monotonic() - start - waited
+            ardour.display.screenshot(arguments.pictures / f"tour-{number}-{name}.png")
+            print(f"{seconds:5.1f} s: {name}", flush=True)
 
-            def until_still():
-                """Three of its seconds are there to be sure that nothing moves any more."""
-                nonlocal waited
-                editor.wait_until_still()
-                waited += 3
+        def until_still():
+            """Three of its seconds are there to be sure that nothing moves any more."""
+            nonlocal waited
+            editor.wait_until_still()
+            waited += 3
 
-            step(1, "opened")
-            before = editor.window.pixels()
-            editor.window.click(*EXAMPLE)
-            assert editor.changes(before, 10), "a click on a prompt changed nothing"
-            until_still()
-            step(2, "made")
-            editor.window.hold(*KEY, while_held=lambda: step(3, "played"))
-            until_still()
-            editor.window.click(*VARY)
-            until_still()
-            step(4, "varied")
-            editor.window.drag(daw.NEWEST, FOURTH_PAD)
-            step(5, "on-a-pad")
-            ardour.drag_out(editor)
-            step(6, "dropped")
-            ardour.save()
-            assert [path for path in ardour.home.glob("library/Sounds/*.wav")], "the library is empty"
-        except BaseException:
-            display.screenshot(arguments.pictures / "tour-failed.png")
-            raise
-        finally:
-            ardour.stop()
+        step(1, "opened")
+        before = editor.window.pixels()
+        editor.window.click(*EXAMPLE)
+        assert editor.changes(before, 10), "a click on a prompt changed nothing"
+        until_still()
+        step(2, "made")
+        editor.window.hold(*KEY, while_held=lambda: step(3, "played"))
+        until_still()
+        editor.window.click(*VARY)
+        until_still()
+        step(4, "varied")
+        editor.window.drag(daw.NEWEST, FOURTH_PAD)
+        step(5, "on-a-pad")
+        ardour.drag_out(editor)
+        step(6, "dropped")
+        ardour.save()
+        assert [path for path in ardour.home.glob("library/Sounds/*.wav")], "the library is empty"
 
     daw.until_jack_keeps_it(session)
 
